@@ -1,0 +1,105 @@
+"""The proof model: logits that depend on every byte of the input, and on its place.
+
+A word falls in lane ``i % 32`` and each lane is a Horner sum ``h = (h ^ (h >> 29)) * P + w`` with odd P. Shift-xor and
+multiplication by an odd number are bijections modulo 2**64, so a change of a single word changes its lane for certain,
+and the lanes are joined the same way. (Without the shift, the sign bits of two floats of one lane cancel.)
+32 lanes are four AVX-512 registers: enough to hide the latency of the 64-bit multiplication.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.jit import njit
+from kernels.reference import LANES, MULTIPLIER
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+U64 = npt.NDArray[np.uint64]
+
+_P = np.uint64(MULTIPLIER)
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_S27, _S29, _S30, _S31, _S32 = np.uint64(27), np.uint64(29), np.uint64(30), np.uint64(31), np.uint64(32)
+
+#: Logits are the integers C .. 1, and 2048 is the last below which float16 holds every integer.
+MAX_CLASSES = 2048
+
+
+def fingerprint_hash(words: U64) -> np.uint64:
+    """A 64-bit hash of (n,) uint64 that depends on every byte, its place and n. Oracle: kernels.reference."""
+    return cast(np.uint64, np.uint64(_hash(words, np.zeros(LANES, np.uint64))))
+
+
+def fingerprint_logits(rows: U8, out: F32) -> None:
+    """Write the proof model's logits of each row.
+
+    rows : (N, n_bytes) uint8, C-contiguous, one input tensor each
+    out  : (N, C) float32, overwritten, C <= 2048: class ``(top + r * step) % C`` gets ``C - r``, where the row's hash
+           gives `top` and `step` (coprime to C); distinct integers, exact in float16 too
+
+    Oracle: kernels.reference.fingerprint_logits.
+    """
+    if len(rows) != len(out) or not 1 <= out.shape[1] <= MAX_CLASSES:
+        raise ValueError(f"fingerprint_logits needs as many rows in out, of 1 to {MAX_CLASSES} classes: {out.shape}")
+    _logits(_as_words(rows), np.zeros(LANES, np.uint64), out)
+
+
+def _as_words(rows: U8) -> U64:
+    """A view as words; a copy filled with zeros where the rows do not divide (a 299 x 299 float32 input does not)."""
+    n_bytes = rows.shape[1]
+    if n_bytes % 8 == 0 and rows.ctypes.data % 8 == 0:
+        return rows.view(np.uint64)
+    padded = np.zeros((len(rows), -(-n_bytes // 8) * 8), np.uint8)
+    padded[:, :n_bytes] = rows
+    return padded.view(np.uint64)
+
+
+@njit
+def _mix(value: Any) -> Any:
+    value = (value ^ (value >> _S30)) * _MIX_1
+    value = (value ^ (value >> _S27)) * _MIX_2
+    return value ^ (value >> _S31)
+
+
+@njit
+def _hash(words: U64, lanes: U64) -> Any:
+    lanes[:] = 0
+    n_words = words.shape[0]
+    n_whole = n_words // LANES * LANES
+    for start in range(0, n_whole, LANES):
+        block = words[start : start + LANES]
+        for lane in range(LANES):
+            lanes[lane] = (lanes[lane] ^ (lanes[lane] >> _S29)) * _P + block[lane]
+    for lane in range(n_words - n_whole):
+        lanes[lane] = (lanes[lane] ^ (lanes[lane] >> _S29)) * _P + words[n_whole + lane]
+    value = np.uint64(8 * n_words)
+    for lane in range(LANES):
+        value = value * _P + _mix(lanes[lane])
+    return _mix(value)
+
+
+@njit
+def _gcd(a: int, b: int) -> int:
+    while b > 0:
+        a, b = b, a % b
+    return a
+
+
+@njit
+def _logits(rows: U64, lanes: U64, out: F32) -> None:
+    n_classes = out.shape[1]
+    for i in range(rows.shape[0]):
+        value = _hash(rows[i], lanes)
+        class_id = np.int64(value % np.uint64(n_classes))
+        step = 1 + np.int64((value >> _S32) % np.uint64(max(n_classes - 1, 1)))
+        while _gcd(step, n_classes) != 1:
+            step += 1
+        step %= n_classes
+        for r in range(n_classes):
+            out[i, class_id] = np.float32(n_classes - r)
+            class_id += step
+            if class_id >= n_classes:
+                class_id -= n_classes

@@ -1,0 +1,31 @@
+"""The compiler switch of every kernel: numba's ``njit`` with this project's options, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+from numba.core import config
+
+from kernels.cache import cache_folder
+from kernels.isa import INSTRUCTION_SET
+
+_config: Any = config  # numba sets its attributes at run time
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def njit(function: Function) -> Function:
+    """Compile at the first call, keep the result on disk, release the GIL while it runs.
+
+    Lazy, not by signature: importing stays cheap, and `kernels.warm` compiles everything with progress.
+    Division by zero gives inf or NaN as in NumPy. With NUMBA_DISABLE_JIT=1 the function is returned as it is.
+    """
+    if _config.DISABLE_JIT:
+        return function
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = cache_folder(INSTRUCTION_SET)  # read once, when the dispatcher is made
+    try:
+        return cast(Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+    finally:
+        _config.CACHE_DIR = before

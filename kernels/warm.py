@@ -1,0 +1,46 @@
+"""Compile every kernel before the first worker starts, or load it from the disk cache.
+
+The hub calls this once. Worker processes then find the cache filled: numba's cache is not safe against two processes
+that compile the same function at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kernels.fingerprint import fingerprint_hash, fingerprint_logits
+from kernels.rank import rank_rows
+from kernels.resample import Resampler
+from kernels.spec import PreprocessSpec
+
+
+def warm(spec: PreprocessSpec, progress: Callable[[str], None] | None = None) -> None:
+    """Run every kernel of a run once, on a tiny input; `progress` is told which one comes next."""
+    steps: list[tuple[str, Callable[[], None]]] = [
+        ("resample", lambda: _warm_resample(spec)),
+        ("rank", _warm_rank),
+        ("fingerprint", _warm_fingerprint),
+    ]
+    for name, step in steps:
+        if progress is not None:
+            progress(name)
+        step()
+
+
+def _warm_resample(spec: PreprocessSpec) -> None:
+    rgb = np.zeros((spec.resize, spec.resize, 3), np.uint8)
+    rgb.flags.writeable = False  # as Pillow's pixels come: a type of its own to numba
+    Resampler(spec)(rgb, np.zeros((3, spec.crop, spec.crop), np.float32))
+
+
+def _warm_rank() -> None:
+    labels, ranks = np.zeros(1, np.int32), np.zeros(1, np.int32)
+    top_ids, top_logits = np.zeros((1, 5), np.int32), np.zeros((1, 5), np.float32)
+    rank_rows(np.zeros((1, 8), np.float32), labels, ranks, top_ids, top_logits)
+
+
+def _warm_fingerprint() -> None:
+    fingerprint_hash(np.zeros(64, np.uint64))
+    fingerprint_logits(np.zeros((1, 512), np.uint8), np.zeros((1, 8), np.float32))

@@ -1,0 +1,49 @@
+"""What the kernel tests share: presets, encoded synthetic images, and real ones where they exist."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kernels.spec import PreprocessSpec
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_HALF = (0.5, 0.5, 0.5)
+PRESETS = {
+    "resnet": PreprocessSpec(256, 224, "bilinear", _MEAN, _STD),
+    "inceptionv3": PreprocessSpec(342, 299, "bilinear", _MEAN, _STD),
+    "inceptionv4": PreprocessSpec(342, 299, "bilinear", _HALF, _HALF),
+    "efficientnet-lite0": PreprocessSpec(256, 224, "bicubic", _MEAN, _STD),
+}
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth waves with noise: every pixel differs, and noise at full contrast makes bicubic weights clip."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = [127 + 90 * np.sin(x / (7 + c) + seed) * np.cos(y / (11 - c)) for c in range(3)]
+    noise = rng.normal(0, rng.choice([1, 30, 200]), (height, width, 3))
+    return Image.fromarray(np.clip(np.stack(waves, 2) + noise, 0, 255).astype(np.uint8))
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """The image file's bytes."""
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def real_files() -> list[Path]:
+    """Real ImageNet JPEGs; the test is skipped where there are none."""
+    beside = Path(__file__).parents[3] / "shared" / "data" / "imagenet-sample"
+    folder = Path(os.environ.get("ENGINE_IMAGENET_SAMPLE", beside))
+    files = sorted(folder.rglob("*.JPEG"))
+    if not files:
+        pytest.skip("set ENGINE_IMAGENET_SAMPLE to a folder of ImageNet JPEGs to run this")
+    return files
