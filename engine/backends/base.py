@@ -1,0 +1,83 @@
+"""What the feeder asks of a backend. A backend is one file; this folder's listing is the registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DeviceJob:
+    """What to load on which chips.
+
+    model : path of the file that the backend loads; empty for the null backend
+    batch : images per execution        window : batches in flight per chip
+    n_threads : CPU threads per device, for backends that compute on the host
+    options : of one backend only (the simulator's profile)
+    """
+
+    model: str
+    devices: tuple[int, ...]
+    batch: int
+    window: int
+    n_threads: int
+    side: int
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the loaded model says of itself.
+
+    shape : (channels, height, width) of one input image        n_classes : columns of the output
+    """
+
+    name: str
+    batch: int
+    shape: tuple[int, ...]
+    n_classes: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One executed batch: device times, and when the host learned of it."""
+
+    h2d_ns: int
+    execute_ns: int
+    d2h_ns: int
+    done_ns: int
+
+
+class Device(Protocol):
+    """One chip. One thread of the feeder submits, another one waits."""
+
+    def submit(self, batch: F32, out: F32) -> None:
+        """Queue one batch; blocks only while the window is full.
+
+        batch : (n, channels, side, side) float32, n <= the model's batch; missing rows are padded on the device
+        out   : (n, n_classes) float32, written before `wait` returns the batch's completion
+        """
+
+    def wait(self) -> Completion | None:
+        """Block until the oldest submitted batch is complete; None after `close_input`, once nothing is left."""
+
+    def close_input(self) -> None:
+        """No more batches: lets `wait` end."""
+
+
+class Backend(Protocol):
+    """All chips of one feeder process."""
+
+    devices: dict[int, Device]
+    model: ModelInfo
+    device_name: str
+    simulated: bool
+    profile: str
+
+    def close(self) -> None:
+        """Release everything in the order that the runtime wants; the devices are idle. Idempotent."""

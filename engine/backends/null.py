@@ -1,0 +1,48 @@
+"""The null backend: completes at once, computes nothing. It measures the engine's own ceiling."""
+
+from __future__ import annotations
+
+import time
+from queue import SimpleQueue
+
+from engine.backends.base import F32, Completion, Device, DeviceJob, ModelInfo
+
+#: Columns of the outputs that are never written: as many as ImageNet's classes, so that ranking costs what it costs.
+N_CLASSES = 1000
+
+
+class NullDevice:
+    """Takes a batch and gives it back."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[bool] = SimpleQueue()
+
+    def submit(self, batch: F32, out: F32) -> None:
+        self._queue.put(True)
+
+    def wait(self) -> Completion | None:
+        if not self._queue.get():
+            return None
+        return Completion(0, 0, 0, time.perf_counter_ns())
+
+    def close_input(self) -> None:
+        self._queue.put(False)
+
+
+class NullBackend:
+    """As many null devices as are asked for."""
+
+    device_name = "null"
+    simulated = False
+    profile = ""
+
+    def __init__(self, job: DeviceJob) -> None:
+        self.devices: dict[int, Device] = {number: NullDevice() for number in job.devices}
+        self.model = ModelInfo("null", job.batch, (3, job.side, job.side), N_CLASSES)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def open_backend(job: DeviceJob) -> NullBackend:
+    return NullBackend(job)

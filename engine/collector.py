@@ -1,0 +1,95 @@
+"""The collector: ranks the true label of each row as it comes back, and keeps every sample's prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.rank import rank_rows
+
+F32 = npt.NDArray[np.float32]
+I32 = npt.NDArray[np.int32]
+
+TOP = 5
+PENDING, SCORED, NAN, FAILED = 0, 1, 2, 3
+
+
+@dataclass
+class Predictions:
+    """The result for each sample, in sample order.
+
+    ranks      : (n,) int32, 1 = right at first; 0 where the sample failed or its scores hold a NaN
+    top_ids    : (n, 5) int32, classes of the model, best first; -1 where there is none
+    top_logits : (n, 5) float32
+    states     : (n,) uint8, PENDING, SCORED, NAN or FAILED
+    reasons    : {sample: why it failed}
+    """
+
+    ranks: I32
+    top_ids: I32
+    top_logits: F32
+    states: npt.NDArray[np.uint8]
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, n: int) -> Predictions:
+        ids = np.full((n, TOP), -1, np.int32)
+        return cls(np.zeros(n, np.int32), ids, np.zeros((n, TOP), np.float32), np.zeros(n, np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.ranks)
+
+    def n_in_top(self, k: int) -> int:
+        """Samples whose true label is among the first `k` classes."""
+        return int(np.count_nonzero((self.ranks >= 1) & (self.ranks <= k)))
+
+
+@dataclass
+class Collector:
+    """Scores slots.
+
+    labels : (n,) int32, the true class of each sample as a column of the model's output
+    """
+
+    labels: I32
+    predictions: Predictions
+    n_top1: int = 0  # over all passes, for the progress line
+    n_inconsistent: int = 0  # results of a later pass that differ from the first one's
+
+    @classmethod
+    def of(cls, labels: I32) -> Collector:
+        return cls(labels, Predictions.empty(len(labels)))
+
+    def score(self, outputs: F32, samples: npt.NDArray[np.int64]) -> None:
+        """Rank the rows of `outputs` (n, n_classes), one per entry of `samples`."""
+        n = len(samples)
+        ranks = np.empty(n, np.int32)
+        top_ids = np.empty((n, TOP), np.int32)
+        top_logits = np.empty((n, TOP), np.float32)
+        rank_rows(outputs, self.labels[samples], ranks, top_ids, top_logits)
+        self.n_top1 += int(np.count_nonzero(ranks == 1))
+        kept = self.predictions
+        is_new = kept.states[samples] == PENDING
+        self._compare(samples, ranks, top_ids, ~is_new)
+        new = samples[is_new]
+        kept.ranks[new] = ranks[is_new]
+        kept.top_ids[new] = top_ids[is_new]
+        kept.top_logits[new] = top_logits[is_new]
+        kept.states[new] = np.where(ranks[is_new] > 0, SCORED, NAN)
+
+    def fail(self, sample: int, reason: str) -> None:
+        """The sample could not be decoded."""
+        if self.predictions.states[sample] not in (PENDING, FAILED):
+            self.n_inconsistent += 1
+            return
+        self.predictions.states[sample] = FAILED
+        self.predictions.reasons[sample] = reason
+
+    def _compare(self, samples: npt.NDArray[np.int64], ranks: I32, top_ids: I32, again: npt.NDArray[np.bool_]) -> None:
+        if not again.any():
+            return
+        kept, seen = self.predictions, samples[again]
+        differs = (kept.ranks[seen] != ranks[again]) | (kept.top_ids[seen] != top_ids[again]).any(axis=1)
+        self.n_inconsistent += int(np.count_nonzero(differs))

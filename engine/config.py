@@ -1,0 +1,103 @@
+"""What a run is asked to do: options from the command line over a TOML file, checked once."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ConfigError
+from engine.suggest import unknown
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+BACKENDS = ("cann", "null", "onnxruntime", "sim")
+START_METHODS = ("forkserver", "spawn")
+DUMP_FORMATS = ("txt", "bin", "npy")
+DEFAULT_PROFILE = "resnext101_32x8d-310"
+#: Device ids of pyACL's tools end there (msame, ais_bench: 0..255).
+MAX_DEVICE = 255
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run. None stands for 'choose for me'; `engine.run` writes what was chosen to run.json."""
+
+    data: Path
+    labels: Path | None = None
+    model: str = "lite0"
+    backend: str = "sim"
+    devices: tuple[int, ...] = (0,)
+    batch: int = 16
+    workers: int | None = None
+    preset: str = "resnet"
+    window: int = 2
+    slots: int | None = None
+    limit: int | None = None
+    repeat: int = 1
+    out: Path = Path("result")
+    dump: str | None = None
+    measure_ceiling: bool = False
+    start_method: str = "forkserver"
+    profile: str = DEFAULT_PROFILE
+    label_offset: int | None = None
+    max_failed_percent: float = 1.0
+
+
+def parse_devices(text: str) -> tuple[int, ...]:
+    """Device ids from ``0-3``, ``0,2`` or ``1``, sorted; ConfigError for anything else."""
+    ids: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ConfigError(f"--devices {text!r} is no list of devices: needed something like 0-3, 0,2 or 1")
+        low, high = int(first), int(last if dash else first)
+        if high < low:
+            raise ConfigError(f"--devices {text!r}: the range {part.strip()} ends before it begins")
+        if high > MAX_DEVICE:
+            raise ConfigError(f"--devices {text!r}: device {high} is above {MAX_DEVICE}, the highest id there can be")
+        ids += range(low, high + 1)
+    if len(set(ids)) != len(ids):
+        raise ConfigError(f"--devices {text!r} names device {max(ids, key=ids.count)} twice")
+    return tuple(sorted(ids))
+
+
+def choose_backend(name: str) -> str:
+    """`name`, or for ``auto`` cann where `import acl` works and else sim."""
+    if name == "auto":
+        return "cann" if _acl_works() else "sim"
+    if name not in BACKENDS:
+        raise unknown("backend", name, (*BACKENDS, "auto"))
+    return name
+
+
+def _acl_works() -> bool:
+    try:
+        import acl  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def read_config_file(path: Path, known: set[str]) -> dict[str, Any]:
+    """Options in a TOML file, by their names on the command line (``--start-method`` is ``start_method``)."""
+    try:
+        with path.open("rb") as file:
+            options = tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration file {path}") from None
+    except OSError as error:
+        raise ConfigError(f"configuration file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file {path} is no TOML: {error}") from error
+    options = {name.replace("-", "_"): value for name, value in options.items()}
+    for name, value in options.items():
+        if name not in known:
+            raise unknown(f"option in {path}:", name, known)
+        if isinstance(value, (dict, list)):
+            raise ConfigError(f"option {name} in {path} needs one value, got a {type(value).__name__}")
+    return options

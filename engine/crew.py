@@ -1,0 +1,184 @@
+"""The hub's processes: starting them, hearing from them, and noticing at once when one dies."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import selectors
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+
+from engine.backends.base import DeviceJob
+from engine.channel import Channel
+from engine.decoder import DecoderJob, decoder_main
+from engine.feeder import FeederJob, feeder_main
+from engine.messages import Message, Stop
+from kernels.spec import PreprocessSpec
+
+#: Imported once in the fork server, so that a new decoder or feeder starts in milliseconds.
+PRELOADED = ["engine.decoder", "engine.feeder"]
+#: A process that was told to stop gets this long before it is killed.
+STOP_PATIENCE_S = 10.0
+
+
+@dataclass
+class Member:
+    """One process: its role, its number among its kind, and its pipes."""
+
+    role: str
+    number: int
+    process: BaseProcess
+    channel: Channel
+    is_started: bool = False
+    n_held: int = 0  # slots that it holds
+
+    @property
+    def title(self) -> str:
+        return f"{self.role} {self.number} (pid {self.process.pid})"
+
+
+@dataclass(frozen=True)
+class Death:
+    """A member's pipe ended."""
+
+    cause: str  # "was killed by SIGKILL" or "exited with 3"
+
+
+@dataclass(frozen=True)
+class CrewPlan:
+    """What the processes are started with."""
+
+    start_method: str
+    arena_fd: int
+    names_fd: int
+    root: Path
+    spec: PreprocessSpec
+    backend: str
+    device_job: DeviceJob
+
+
+class Crew:
+    """All child processes of one pipeline. Closing it leaves none behind."""
+
+    def __init__(self, plan: CrewPlan) -> None:
+        self._plan = plan
+        self._context = multiprocessing.get_context(plan.start_method)
+        if plan.start_method == "forkserver":
+            self._context.set_forkserver_preload(PRELOADED)
+        self._selector = selectors.DefaultSelector()
+        self._alarm, alarm_in = socket.socketpair()
+        self._alarm.setblocking(False)
+        alarm_in.setblocking(False)
+        self._alarm_in = alarm_in
+        self._selector.register(self._alarm, selectors.EVENT_READ)
+        self.decoders: list[Member] = []
+        self.feeder: Member | None = None
+
+    def start_decoder(self, number: int) -> Member:
+        job = DecoderJob(
+            DupFdLater(self._plan.arena_fd), DupFdLater(self._plan.names_fd), self._plan.root, self._plan.spec
+        )
+        member = self._start("decoder", number, decoder_main, job)
+        self.decoders.append(member)
+        return member
+
+    def start_feeder(self) -> Member:
+        job = FeederJob(DupFdLater(self._plan.arena_fd), self._plan.backend, self._plan.device_job)
+        self.feeder = self._start("feeder", 0, feeder_main, job)
+        return self.feeder
+
+    @property
+    def alarm_fd(self) -> int:
+        """For `signal.set_wakeup_fd`: a signal ends `wait`."""
+        return self._alarm_in.fileno()
+
+    def wait(self, timeout_s: float | None) -> Iterator[tuple[Member, Message | Death]]:
+        """At most one message, or the death, of each member that has one; empty after the timeout or a signal."""
+        for key, _ in self._selector.select(timeout_s):
+            if key.fileobj is self._alarm:
+                with contextlib.suppress(BlockingIOError):
+                    self._alarm.recv(64)
+                continue
+            member: Member = key.data
+            try:
+                yield member, member.channel.receive()
+            except (EOFError, OSError):
+                yield member, self._bury(member)
+
+    def close(self) -> None:
+        """End every process: decoders by closing their pipes, the feeder by asking; whoever stays is killed."""
+        members = [*self.decoders, *([self.feeder] if self.feeder else [])]
+        for member in members:
+            with contextlib.suppress(OSError):
+                if member is self.feeder:
+                    member.channel.send(Stop())
+            if member is not self.feeder:
+                member.channel.close()
+        for member in members:
+            member.process.join(STOP_PATIENCE_S)
+            if member.process.is_alive():
+                member.process.kill()
+                member.process.join()
+            member.channel.close()
+        self.decoders, self.feeder = [], None
+        self._selector.close()
+        self._alarm.close()
+        self._alarm_in.close()
+
+    def _start(self, role: str, number: int, target: object, job: object) -> Member:
+        channel, ends = Channel.pair(self._context)
+        process = self._context.Process(target=target, args=(ends, job), name=f"engine-{role}-{number}", daemon=True)  # type: ignore[attr-defined]
+        with interrupts_ignored():
+            process.start()
+        ends.close()
+        member = Member(role, number, process, channel)
+        self._selector.register(channel, selectors.EVENT_READ, member)
+        return member
+
+    def _bury(self, member: Member) -> Death:
+        self._selector.unregister(member.channel)
+        member.process.join(STOP_PATIENCE_S)
+        member.channel.close()
+        if member is self.feeder:
+            self.feeder = None
+        else:
+            self.decoders.remove(member)
+        return Death(describe_exit(member.process.exitcode))
+
+
+class DupFdLater:
+    """A descriptor that is duplicated into the child at the moment its `Process` is started."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _received, (DupFd(self._fd),)
+
+
+def _received(dup: object) -> object:
+    return dup
+
+
+def describe_exit(exitcode: int | None) -> str:
+    """How a process ended, in words."""
+    if exitcode is None:
+        return "closed its pipe"
+    if exitcode < 0:
+        return f"was killed by {signal.Signals(-exitcode).name}"
+    return f"exited with {exitcode}"
+
+
+@contextlib.contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Children inherit that Ctrl-C is ignored: it must not hit them before their first line."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,89 @@
+"""A decoder process: fills slots with normalised images as the hub asks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.arena import Arena, Slot
+from engine.channel import Channel, ChannelEnds
+from engine.index import NameTable
+from engine.messages import Attach, Fill, Filled, Message, Started
+from engine.process import failures_reported, leave_signals_to_the_hub
+from kernels.host import HostPath
+from kernels.spec import ImageError, PreprocessSpec
+
+
+@dataclass(frozen=True)
+class DecoderJob:
+    """What a decoder is started with: descriptors (as `DupFd`) of the arena and the index, and what to compute."""
+
+    arena: Any
+    names: Any
+    root: Path
+    spec: PreprocessSpec
+
+
+def decoder_main(ends: ChannelEnds, job: DecoderJob) -> None:
+    """Run a decoder until the hub is gone."""
+    leave_signals_to_the_hub()
+    hub = ends.open()
+    with failures_reported(hub, "decoder"):
+        names = NameTable.mapped(job.root, job.names.detach())
+        preprocess = HostPath(job.spec)
+        arena = Arena(job.arena.detach(), _attach(hub.receive()).layout)
+        hub.send(Started())
+        decode_forever(hub, arena, names, preprocess)
+
+
+def decode_forever(hub: Channel, arena: Arena, names: NameTable, preprocess: HostPath) -> None:
+    """Fill slots until the hub closes its pipe."""
+    for fill in hub.received():
+        assert isinstance(fill, Fill)
+        hub.send(fill_slot(fill, arena.slot(fill.slot), names, preprocess))
+
+
+def fill_slot(fill: Fill, slot: Slot, names: NameTable, preprocess: HostPath) -> Filled:
+    """Read and preprocess each sample into its row; the row of an image that fails is zeros, and its reason is told."""
+    reasons: dict[int, str] = {}
+    paths: Counter[str] = Counter()
+    read_ns = decode_ns = 0
+    began_ns = ended_ns = read_ended_ns = time.perf_counter_ns()
+    for row, sample in enumerate(fill.samples):
+        row_began_ns = ended_ns
+        try:
+            data = read_file(names.path(sample))
+            read_ended_ns = time.perf_counter_ns()
+            paths[preprocess(data, slot.inputs[row])] += 1
+        except ImageError as error:
+            reasons[row] = str(error)
+            slot.inputs[row] = 0
+        ended_ns = time.perf_counter_ns()
+        decoded_from_ns = max(read_ended_ns, row_began_ns)
+        read_ns += decoded_from_ns - row_began_ns
+        decode_ns += ended_ns - decoded_from_ns
+    return Filled(fill.slot, reasons, dict(paths), began_ns, read_ended_ns, ended_ns, read_ns, decode_ns)
+
+
+def read_file(path: str) -> bytes:
+    """The whole file; ImageError with the system's reason where it cannot be read or is empty."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(fd, os.fstat(fd).st_size + 1)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    if not data:
+        raise ImageError("the file is empty")
+    return data
+
+
+def _attach(message: Message) -> Attach:
+    assert isinstance(message, Attach)
+    return message

@@ -1,0 +1,108 @@
+"""Where files go: the user's cache folder, and writes that are either whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import secrets
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+
+from engine.errors import ResourceError
+
+MIB = 1 << 20
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def cache_dir(*parts: str) -> Path:
+    """Return the folder ``parts`` of the user's cache, made if need be.
+
+    Where the user's cache is not writable, a folder of this user below the temporary folder takes its place; that is
+    said once on stderr.
+    """
+    root = _usable_root(platformdirs.user_cache_dir("engine"))
+    folder = root.joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@functools.lru_cache
+def _usable_root(preferred: str) -> Path:
+    reason = _why_not_writable(Path(preferred))
+    if reason is None:
+        return Path(preferred)
+    root = _temporary_root()
+    print(f"the cache folder {preferred} is not writable ({reason}): using {root} instead", file=sys.stderr)
+    return root
+
+
+def _why_not_writable(folder: Path) -> str | None:
+    """Return None if files can be made in ``folder`` (which is made if need be), the reason otherwise."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or type(error).__name__
+
+
+def _temporary_root() -> Path:
+    """Return a folder that lives as long as the temporary folder does and that only this user can write."""
+    shared = Path(tempfile.gettempdir()) / f"engine-cache-{os.getuid()}"
+    try:
+        shared.mkdir(mode=0o700, exist_ok=True)
+        status = shared.lstat()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="engine-cache-"))
+    # Anyone can make a folder of this name first: use it only if it is ours and closed to others.
+    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+    if is_ours and _why_not_writable(shared) is None:
+        return shared
+    return Path(tempfile.mkdtemp(prefix="engine-cache-"))
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``: readers see the old file or the whole new one.
+
+    Raises ResourceError where the disk is full.
+    """
+    with atomic_path(path, need_bytes=len(data)) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def atomic_path(path: Path, need_bytes: int | None = None) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place on success and is removed otherwise.
+
+    need_bytes : size of the file, if known, for the message of a full disk
+    Raises ResourceError where the disk is full.
+    """
+    temporary = _temporary_beside(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise ResourceError(_full_disk(path, need_bytes)) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary_beside(path: Path) -> Path:
+    """Return an unused name in the folder of ``path``; unique among processes and threads."""
+    return path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _full_disk(path: Path, need_bytes: int | None) -> str:
+    need = "more space" if need_bytes is None else f"{need_bytes / MIB:.1f} MiB"
+    free = shutil.disk_usage(path.parent).free / MIB
+    return f"writing {path} needs {need} but its disk has {free:.1f} MiB free: make room or choose another folder"

@@ -1,0 +1,82 @@
+"""What this host has: cores and memory that this process may use, and facts for the report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from engine.errors import ResourceError
+from engine.layout import MIB, ArenaLayout
+
+CGROUP = Path("/sys/fs/cgroup")
+#: Of the memory that is available now, the arena may take this much: the processes need the rest.
+ARENA_SHARE = 0.8
+
+
+def n_cores() -> int:
+    """Cores that this process may use: its affinity, cut by the cgroup's CPU quota; at least 1."""
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (CGROUP / "cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def available_memory_bytes() -> int:
+    """Bytes that can be allocated now without swapping: MemAvailable, cut by the cgroup's memory limit."""
+    available = 1 << 62
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                available = int(line.split()[1]) * 1024
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((CGROUP / "memory.max").read_text())
+        available = min(available, limit - int((CGROUP / "memory.current").read_text()))
+    return available
+
+
+def check_memory(layout: ArenaLayout) -> None:
+    """ResourceError with need, have and remedy unless the arena fits into the memory that is available."""
+    have = int(available_memory_bytes() * ARENA_SHARE)
+    if layout.n_bytes <= have:
+        return
+    fitting = max(have // layout.slot_bytes, 0)
+    raise ResourceError(
+        f"arena of {layout.n_slots} slots x {layout.slot_bytes / MIB:.1f} MiB needs {layout.n_bytes / MIB:.1f} MiB "
+        f"but {have / MIB:.1f} MiB are available: lower --slots to {fitting} or lower --batch"
+    )
+
+
+def cpu_model() -> str:
+    """The processor's name as the kernel gives it, or the architecture where it gives none (aarch64)."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def environment() -> dict[str, object]:
+    """Facts of this host and of the libraries, for run.json."""
+    libraries = ("numpy", "numba", "Pillow", "opencv-python-headless", "onnx", "onnxruntime", "msgpack")
+    return {
+        "cpu": cpu_model(),
+        "n_cores": n_cores(),
+        "memory_available_mib": available_memory_bytes() // MIB,
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "byteorder": sys.byteorder,
+        "libraries": {name: _version(name) for name in libraries},
+    }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "absent"

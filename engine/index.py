@@ -1,0 +1,192 @@
+"""The data set as flat arrays: which files, in which order, with which labels.
+
+Never pickled lists: names lie in one blob, so that ten million samples cost tens of bytes each and every process can
+map the same copy.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import DataError
+
+#: What ImageNet folders hold besides images (label files, notes, archives' leftovers) does not end in one of these.
+IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
+WNID = re.compile(r"n\d{8}")
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sort key that orders ``img2`` before ``img10``, whatever the listing's order and the locale."""
+    parts = _DIGITS.split(name)
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], name
+
+
+@dataclass(frozen=True)
+class NameTable:
+    """File names relative to a root, as one blob.
+
+    ends : (n,) int64, where each name ends in `blob`        blob : (bytes,) uint8, UTF-8 with surrogate escapes
+    """
+
+    root: Path
+    ends: npt.NDArray[np.int64]
+    blob: npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, root: Path, names: Iterable[str]) -> NameTable:
+        encoded = [os.fsencode(name) for name in names]
+        ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+        return cls(root, ends, np.frombuffer(b"".join(encoded), np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def name(self, sample: int) -> str:
+        """The sample's file name, relative to the root."""
+        start = int(self.ends[sample - 1]) if sample else 0
+        return os.fsdecode(self.blob[start : int(self.ends[sample])].tobytes())
+
+    def path(self, sample: int) -> str:
+        """The sample's path."""
+        return os.path.join(self.root, self.name(sample))
+
+    def share(self) -> int:
+        """Descriptor of a nameless shared memory with this table, for `NameTable.mapped` in other processes."""
+        fd = os.memfd_create("engine-index", os.MFD_CLOEXEC)
+        with open(fd, "wb", closefd=False) as file:
+            file.write(np.int64(len(self.ends)).tobytes() + self.ends.tobytes() + self.blob.tobytes())
+        return fd
+
+    @classmethod
+    def mapped(cls, root: Path, fd: int) -> NameTable:
+        """The table that `share` put into this memory."""
+        memory = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+        n = int(np.frombuffer(memory, np.int64, 1)[0])
+        ends = np.frombuffer(memory, np.int64, n, offset=8)
+        return cls(root, ends, np.frombuffer(memory, np.uint8, int(ends[-1]), offset=8 + 8 * n))
+
+
+@dataclass(frozen=True)
+class DataIndex:
+    """All samples of a data set, in natural order.
+
+    labels : (n,) int32, the class of each sample
+    """
+
+    names: NameTable
+    labels: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def first(self, n: int) -> DataIndex:
+        """The first `n` samples."""
+        names = (self.names.name(i) for i in range(min(n, len(self))))
+        return DataIndex(NameTable.of(self.names.root, names), self.labels[:n])
+
+
+def read_index(data: Path, labels: Path | None) -> DataIndex:
+    """Index of a flat folder with a label file, or of class folders without one; DataError for what is neither."""
+    if not data.exists():
+        raise DataError(f"no folder {data}: --data needs a folder of images")
+    if not data.is_dir():
+        raise DataError(f"{data} is a file: --data needs a folder of images")
+    files, folders = _list_folder(data)
+    if labels is not None:
+        return _flat_index(data, files, folders, labels)
+    if folders and not files:
+        return _class_folder_index(data, folders)
+    if not files:
+        raise DataError(f"no images in {data}: needed files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+    raise DataError(f"{data} holds {len(files)} images without class folders: give their classes with --labels FILE")
+
+
+def read_labels(path: Path) -> dict[str, int]:
+    """The label file: one ``NAME CLASS`` per line; {stem of NAME: CLASS}. DataError names the line that is none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"no label file {path}: needed one line 'NAME CLASS' per image") from None
+    except OSError as error:
+        raise DataError(f"label file {path} cannot be read: {error.strerror}") from error
+    classes: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name, class_id = _label_line(path, number, line)
+        if classes.setdefault(name, class_id) != class_id:
+            raise DataError(f"{path}:{number}: {name} has class {classes[name]} above and class {class_id} here")
+    return classes
+
+
+def _label_line(path: Path, number: int, line: str) -> tuple[str, int]:
+    fields = line.rsplit(maxsplit=1)
+    if len(fields) != 2:
+        raise DataError(f"{path}:{number}: needed 'NAME CLASS', got {line.strip()!r}")
+    if not fields[1].isascii() or not fields[1].isdigit():
+        raise DataError(f"{path}:{number}: class {fields[1]!r} is no number from 0: needed 'NAME CLASS'")
+    return Path(fields[0].strip()).stem, int(fields[1])
+
+
+def _list_folder(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the images and of the folders in `folder`, each in natural order; hidden ones are left out."""
+    files, folders = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    folders.append(entry.name)
+                elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                    files.append(entry.name)
+    except OSError as error:
+        raise DataError(f"folder {folder} cannot be read: {error.strerror}") from error
+    return sorted(files, key=natural_key), sorted(folders, key=natural_key)
+
+
+def _flat_index(data: Path, files: list[str], folders: list[str], labels: Path) -> DataIndex:
+    if not files:
+        hint = f"; its {len(folders)} folders look like class folders: leave --labels out" if folders else ""
+        raise DataError(f"no images in {data}: needed files ending in {', '.join(sorted(IMAGE_SUFFIXES))}{hint}")
+    classes = read_labels(labels)
+    stems = [Path(name).stem for name in files]
+    bare = [name for name, stem in zip(files, stems, strict=True) if stem not in classes]
+    if bare:
+        raise DataError(
+            f"{len(bare)} of {len(files)} images have no label in {labels}, first {bare[0]}: add their lines"
+        )
+    present = set(stems)
+    absent = [stem for stem in classes if stem not in present]
+    if absent:
+        raise DataError(
+            f"{len(absent)} of {len(classes)} labels in {labels} name no image in {data}, first {absent[0]}: "
+            "a missing image must not raise the accuracy; add the images or remove the lines"
+        )
+    if len(present) < len(stems):
+        twice = next(stem for i, stem in enumerate(stems) if stem in stems[:i])
+        raise DataError(f"several images in {data} are called {twice}: one label cannot serve two images")
+    return DataIndex(NameTable.of(data, files), np.array([classes[stem] for stem in stems], np.int32))
+
+
+def _class_folder_index(data: Path, folders: list[str]) -> DataIndex:
+    """Class = place of the folder in sorted order; every folder counts as a class, also an empty one."""
+    names: list[str] = []
+    labels: list[int] = []
+    wnids = all(WNID.fullmatch(folder) for folder in folders)
+    for class_id, folder in enumerate(sorted(folders) if wnids else folders):
+        files, _ = _list_folder(data / folder)
+        names += [f"{folder}/{file}" for file in files]
+        labels += [class_id] * len(files)
+    if not names:
+        raise DataError(f"no images in the {len(folders)} folders of {data}")
+    return DataIndex(NameTable.of(data, names), np.array(labels, np.int32))

@@ -1,0 +1,82 @@
+"""All size arithmetic of the arena, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.errors import ConfigError
+
+#: mmap works in pages; slots start on one so that a device can register or copy them without sharing a page.
+PAGE_BYTES = 4096
+MIB = 1 << 20
+FLOAT32_BYTES = 4
+#: Images that a slot of small batches carries: the hub's work per slot (about 100 us) stays near 10 us per image.
+SMALL_SLOT_IMAGES = 8
+#: Small slots are only enlarged when each chip still gets this many of them: a short run must not end unbalanced.
+SLOTS_PER_CHIP_AT_LEAST = 64
+
+
+def round_up(n: int, multiple: int) -> int:
+    """The least multiple of `multiple` that is not below `n`."""
+    return -(-n // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class ImageLayout:
+    """One input image as the model takes it: (channels, side, side) float32."""
+
+    side: int
+    channels: int = 3
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.side, self.side)
+
+    @property
+    def n_bytes(self) -> int:
+        return self.channels * self.side * self.side * FLOAT32_BYTES
+
+
+@dataclass(frozen=True)
+class ArenaLayout:
+    """Sizes of the slot arena. A slot is `images_per_slot` inputs, then as many rows of `n_classes` float32 outputs."""
+
+    n_slots: int
+    images_per_slot: int
+    image: ImageLayout
+    n_classes: int
+
+    def __post_init__(self) -> None:
+        if self.n_slots < 2:
+            raise ConfigError(
+                f"the arena needs at least 2 slots to overlap decode and feed, got --slots {self.n_slots}"
+            )
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of a slot's inputs, rounded up to whole pages: the outputs start there."""
+        return round_up(self.images_per_slot * self.image.n_bytes, PAGE_BYTES)
+
+    @property
+    def output_bytes(self) -> int:
+        return round_up(self.images_per_slot * self.n_classes * FLOAT32_BYTES, PAGE_BYTES)
+
+    @property
+    def slot_bytes(self) -> int:
+        return self.input_bytes + self.output_bytes
+
+    @property
+    def n_bytes(self) -> int:
+        return self.n_slots * self.slot_bytes
+
+
+def batches_per_slot(batch: int, n_samples: int, n_chips: int) -> int:
+    """How many device batches a slot carries: 1, or more where batches are small and the run is long."""
+    wanted = max(1, SMALL_SLOT_IMAGES // batch)
+    affordable = n_samples // (batch * n_chips * SLOTS_PER_CHIP_AT_LEAST)
+    return max(1, min(wanted, affordable))
+
+
+def default_n_slots(n_chips: int, credit: int, n_decoders: int) -> int:
+    """Slots that keep everyone busy: per chip its window and one ready; per decoder two filling and one to spare."""
+    return n_chips * (credit + 1) + 3 * n_decoders

@@ -1,0 +1,142 @@
+"""What the processes say to each other: small msgpack frames; images and logits never travel in them.
+
+    hub -> decoder   Attach, Fill*            decoder -> hub   Started, Filled*
+    hub -> feeder    Attach, Run*, Stop       feeder -> hub    Opened, Started, Done*, ChipLost
+    any -> hub       Failed                   the end of a pipe is the last message of a process that died
+
+A *position* is a sample in a pass: position = pass * n_samples + sample. Times are `perf_counter_ns`, which on Linux
+is one clock for all processes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgpack
+
+from engine import errors
+from engine.layout import ArenaLayout, ImageLayout
+
+
+class Attach(NamedTuple):
+    """Map the arena: it has its size now."""
+
+    n_slots: int
+    images_per_slot: int
+    side: int
+    n_classes: int
+
+    @classmethod
+    def of(cls, layout: ArenaLayout) -> Attach:
+        return cls(layout.n_slots, layout.images_per_slot, layout.image.side, layout.n_classes)
+
+    @property
+    def layout(self) -> ArenaLayout:
+        return ArenaLayout(self.n_slots, self.images_per_slot, ImageLayout(self.side), self.n_classes)
+
+
+class Started(NamedTuple):
+    """This process has mapped the arena and takes work."""
+
+
+class Fill(NamedTuple):
+    """Decode these samples into the slot's inputs, one row each. The slot belongs to the decoder now."""
+
+    slot: int
+    samples: list[int]
+
+
+class Filled(NamedTuple):
+    """The slot is filled and belongs to the hub again.
+
+    reasons : {row: why the image failed}; the rows of failed images are zeros
+    paths   : {decode path: images that took it}
+    began_ns, read_ns_end, ended_ns : first read begun, last read ended, last image written
+    """
+
+    slot: int
+    reasons: dict[int, str]
+    paths: dict[str, int]
+    began_ns: int
+    read_ended_ns: int
+    ended_ns: int
+    read_ns: int
+    decode_ns: int
+
+
+class Opened(NamedTuple):
+    """The model is loaded on every chip, and this is what it says of itself (or what the chip's runtime says of it)."""
+
+    name: str
+    batch: int
+    shape: list[int]
+    n_classes: int
+    device_name: str
+    simulated: bool
+    profile: str
+
+
+class Run(NamedTuple):
+    """Execute the first `n` rows of the slot on this chip. The slot belongs to the feeder now."""
+
+    slot: int
+    n: int
+    device: int
+
+
+class Done(NamedTuple):
+    """The slot's outputs are written; it belongs to the hub again. Sums over its batches, in device time."""
+
+    slot: int
+    device: int
+    n_batches: int
+    submitted_ns: int
+    done_ns: int
+    h2d_ns: int
+    execute_ns: int
+    d2h_ns: int
+
+
+class ChipLost(NamedTuple):
+    """This chip takes no more work; what it held is not done."""
+
+    device: int
+    code: int
+    text: str
+
+
+class Stop(NamedTuple):
+    """Release the devices and end."""
+
+
+class Failed(NamedTuple):
+    """This process cannot go on: raise `error` (a class of engine.errors) with this text in the hub."""
+
+    error: str
+    text: str
+
+    def exception(self) -> errors.EngineError:
+        kind = getattr(errors, self.error, errors.WorkerError)
+        exception = kind(self.text)
+        assert isinstance(exception, errors.EngineError)
+        return exception
+
+
+Message = Attach | Started | Fill | Filled | Opened | Run | Done | ChipLost | Stop | Failed
+
+KINDS: tuple[type[Any], ...] = (Attach, Started, Fill, Filled, Opened, Run, Done, ChipLost, Stop, Failed)
+_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
+_pack = msgpack.Packer().pack
+
+
+def encode(message: Message) -> bytes:
+    """One frame: [kind number, fields...]."""
+    frame: bytes = _pack((_NUMBERS[type(message)], *message))
+    return frame
+
+
+def decode(frame: bytes) -> Message:
+    """The message in a frame that `encode` made."""
+    number, *fields = msgpack.unpackb(frame, strict_map_key=False)
+    message: Message = KINDS[number](*fields)
+    return message

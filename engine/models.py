@@ -1,0 +1,127 @@
+"""Which file a backend loads for `--model`, and what the slow reference computes with."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import ModelError
+from engine.files import atomic_path, cache_dir
+from engine.suggest import unknown
+
+FINGERPRINT = "fingerprint"
+LITE0 = "lite0"
+BUILT_IN = (FINGERPRINT, LITE0)
+N_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model for one backend.
+
+    path      : what the backend loads        name : what the report calls it
+    reference : the ONNX file that the slow path runs, or 'fingerprint'; None where only the device can run the model
+    sha256    : of the file that the numbers come from (the ONNX where there is one)
+    """
+
+    name: str
+    path: str
+    reference: Path | str | None
+    sha256: str
+
+
+def resolve_model(model: str, backend: str, batch: int, side: int) -> Model:
+    """The file to load for this backend, made in the cache where need be; ModelError or ConfigError where none fits."""
+    if backend == "null":
+        return Model("null", "", None, "")
+    source = _source(model)
+    if isinstance(source, str):
+        return _fingerprint(backend, batch, side)
+    digest = sha256_of(source)
+    name = model if model in BUILT_IN else source.name
+    if source.suffix == ".om":
+        return _om(source, name, digest, backend)
+    if backend == "onnxruntime":
+        return Model(name, str(source), source, digest)
+    if backend == "cann":
+        raise ModelError(_compile_hint(source, batch, side))
+    return Model(name, str(_simulated(source, digest, batch, side)), source, digest)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content, in hexadecimal digits."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise ModelError(f"model {path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _source(model: str) -> Path | str:
+    """The model's own file, or 'fingerprint'."""
+    if model == FINGERPRINT:
+        return FINGERPRINT
+    if model == LITE0:
+        from engine.toolchain.zoo import lite0_onnx
+
+        return lite0_onnx()
+    path = Path(model)
+    if path.suffix not in (".onnx", ".om"):
+        if path.exists():
+            raise ModelError(f"model {path} is neither .onnx nor .om: needed one of them, or {' or '.join(BUILT_IN)}")
+        raise unknown("model", model, (*BUILT_IN, "PATH.onnx", "PATH.om"))
+    if not path.is_file():
+        raise ModelError(f"no model file {path}")
+    return path
+
+
+def _fingerprint(backend: str, batch: int, side: int) -> Model:
+    if backend != "sim":
+        raise ModelError(f"model fingerprint is built into the simulator: use --backend sim, not {backend}")
+    from engine.pyacl_stubs.om import build_om
+
+    path = cache_dir("om") / f"fingerprint-{side}-bs{batch}.om"
+    with atomic_path(path) as temporary:
+        build_om(FINGERPRINT, temporary, batch=batch, image=(3, side, side), n_classes=N_CLASSES)
+    return Model(FINGERPRINT, str(path), FINGERPRINT, sha256_of(path))
+
+
+def _simulated(onnx: Path, digest: str, batch: int, side: int) -> Path:
+    """A simulated .om around this ONNX, for this batch."""
+    from engine.backends.onnxruntime import describe, open_session
+    from engine.pyacl_stubs.om import build_om
+
+    info = describe(open_session(str(onnx), 1), str(onnx), batch)
+    path = cache_dir("om") / f"{onnx.stem}-{digest[:16]}-{side}-bs{batch}.om"
+    with atomic_path(path) as temporary:
+        build_om(onnx, temporary, batch=batch, image=info.shape, n_classes=info.n_classes)
+    return path
+
+
+def _om(path: Path, name: str, digest: str, backend: str) -> Model:
+    from engine.pyacl_stubs.om import OmError, read_om
+
+    if backend == "onnxruntime":
+        raise ModelError(f"{path} is for Ascend chips: ONNX Runtime needs the .onnx that it was compiled from")
+    try:
+        om = read_om(path)
+    except OmError as error:
+        if backend == "cann":
+            return Model(name, str(path), None, digest)
+        raise ModelError(f"the simulator cannot run {path}: {error}") from error
+    if backend == "cann":
+        raise ModelError(f"{path} is a simulated .om: a real chip needs one made by atc")
+    return Model(name, str(path), FINGERPRINT if om.payload_kind == FINGERPRINT else None, digest)
+
+
+def _compile_hint(onnx: Path, batch: int, side: int) -> str:
+    return (
+        f"a chip needs an .om, not {onnx}: compile it with "
+        f"atc --framework=5 --model={onnx} --output={onnx.stem}_bs{batch} --input_format=NCHW "
+        f'--input_shape="image:{batch},3,{side},{side}" --soc_version=Ascend310 '
+        f"and run with --model {onnx.stem}_bs{batch}.om"
+    )

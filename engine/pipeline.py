@@ -1,0 +1,201 @@
+"""One pass through the pipeline from start to end: processes up, model checked, arena made, hub run, processes down."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+import numpy as np
+
+from engine.arena import Arena, allocate, create_arena_fd
+from engine.backends.base import DeviceJob
+from engine.collector import Collector
+from engine.crew import Crew, CrewPlan, Death
+from engine.errors import EngineError, ModelError, WorkerError
+from engine.host import check_memory
+from engine.hub import Hub, Watcher
+from engine.index import DataIndex
+from engine.layout import ArenaLayout, ImageLayout, batches_per_slot, default_n_slots
+from engine.ledger import Ledger
+from engine.messages import Attach, Failed, Opened, Started
+from engine.presets import PRESETS
+from engine.tally import RunTally
+from kernels.spec import PreprocessSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that one pipeline is built from."""
+
+    index: DataIndex
+    spec: PreprocessSpec
+    backend: str
+    device_job: DeviceJob
+    n_decoders: int
+    n_slots: int | None
+    repeat: int
+    start_method: str
+    label_offset: int | None
+    max_seconds: float | None = None
+    is_scored: bool = True  # False: the outputs are nobody's, any label will do
+
+
+@dataclass
+class Outcome:
+    """What came out of a pipeline."""
+
+    opened: Opened
+    layout: ArenaLayout
+    label_offset: int
+    collector: Collector
+    tally: RunTally
+    n_settled: int
+    n_positions: int
+    lost_chips: dict[int, str]
+    was_interrupted: bool
+    error: EngineError | None  # what ended the run early; what was scored until then is kept
+
+
+def run_pipeline(plan: Plan, watcher: Watcher) -> Outcome:
+    """Run it. Raises EngineError for what is wrong before the first image; later errors are in the outcome."""
+    arena_fd, names_fd = create_arena_fd(), plan.index.names.share()
+    crew = Crew(
+        CrewPlan(plan.start_method, arena_fd, names_fd, plan.index.names.root, plan.spec, plan.backend, plan.device_job)
+    )
+    try:
+        crew.start_feeder()
+        for number in range(plan.n_decoders):
+            crew.start_decoder(number)
+        opened = _await_opened(crew)
+        check_model(opened, plan)
+        layout = plan_arena(plan, opened)
+        check_memory(layout)
+        allocate(arena_fd, layout)
+        _await_started(crew, layout)
+        return _drive(plan, watcher, crew, opened, Arena(arena_fd, layout))
+    finally:
+        crew.close()
+        os.close(arena_fd)
+        os.close(names_fd)
+
+
+def check_model(opened: Opened, plan: Plan) -> None:
+    """ModelError unless the model takes what the preset makes and knows the labels' classes."""
+    side = plan.spec.crop
+    if list(opened.shape) != [3, side, side]:
+        fitting = [name for name, spec in PRESETS.items() if opened.shape == [3, spec.crop, spec.crop]]
+        remedy = f"use --preset {' or '.join(fitting)}" if fitting else "no preset makes that"
+        raise ModelError(
+            f"{opened.name} takes images of shape {opened.shape} but the preset makes [3, {side}, {side}]: {remedy}"
+        )
+    if not plan.is_scored:
+        return
+    highest = int(plan.index.labels.max()) + label_offset(opened.n_classes, plan.label_offset)
+    if highest >= opened.n_classes:
+        sample = int(plan.index.labels.argmax())
+        raise ModelError(
+            f"class {plan.index.labels[sample]} of {plan.index.names.name(sample)} is unknown to {opened.name}, "
+            f"which has {opened.n_classes} classes: needed classes from 0; see --label-offset"
+        )
+
+
+def label_offset(n_classes: int, asked: int | None) -> int:
+    """What to add to a label to get the model's column: what was asked for, or 1 for 1001 outputs (0 is background)."""
+    if asked is not None:
+        return asked
+    return 1 if n_classes == 1001 else 0
+
+
+def slots_of_credit(window: int, n_batches_per_slot: int) -> int:
+    """Slots that a chip may hold so that its window of batches stays full while a slot ends and the next begins."""
+    if n_batches_per_slot == 1 or window == 1:
+        return window
+    return 1 + -(-(window - 1) // n_batches_per_slot)
+
+
+def plan_arena(plan: Plan, opened: Opened) -> ArenaLayout:
+    """Sizes of the arena for this model and this many samples."""
+    n_chips = len(plan.device_job.devices)
+    per_slot = batches_per_slot(opened.batch, len(plan.index) * plan.repeat, n_chips)
+    credit = slots_of_credit(plan.device_job.window, per_slot)
+    n_slots = plan.n_slots or default_n_slots(n_chips, credit, plan.n_decoders)
+    return ArenaLayout(n_slots, per_slot * opened.batch, ImageLayout(plan.spec.crop), opened.n_classes)
+
+
+def _await_opened(crew: Crew) -> Opened:
+    """The model's description, once every chip has loaded it."""
+    while True:
+        for member, message in crew.wait(None):
+            match message:
+                case Opened():
+                    return message
+                case Failed():
+                    raise message.exception()
+                case Death():
+                    raise WorkerError(f"{member.title} {message.cause} while it was starting")
+
+
+def _await_started(crew: Crew, layout: ArenaLayout) -> None:
+    """Every process has mapped the arena: from here on, time counts."""
+    assert crew.feeder is not None
+    waiting = [crew.feeder, *crew.decoders]
+    for member in waiting:
+        member.channel.send(Attach.of(layout))
+    while waiting:
+        for member, message in crew.wait(None):
+            match message:
+                case Started():
+                    member.is_started = True
+                    waiting.remove(member)
+                case Failed():
+                    raise message.exception()
+                case Death():
+                    raise WorkerError(f"{member.title} {message.cause} while it was starting")
+
+
+def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Arena) -> Outcome:
+    layout = arena.layout
+    offset = label_offset(opened.n_classes, plan.label_offset)
+    n_positions = len(plan.index) * plan.repeat
+    ledger = Ledger(n_positions, layout.n_slots, layout.images_per_slot)
+    collector = Collector.of((plan.index.labels + offset).astype(np.int32))
+    tally = RunTally.of(plan.device_job.devices)
+    hub = Hub(crew, arena, ledger, collector, tally)
+    credit = slots_of_credit(plan.device_job.window, layout.images_per_slot // opened.batch)
+    deadline_ns = None if plan.max_seconds is None else time.perf_counter_ns() + int(plan.max_seconds * 1e9)
+    error: EngineError | None = None
+    with stopping_on_signals(hub.stop, crew.alarm_fd) as signals:
+        try:
+            hub.run(credit, deadline_ns, watcher)
+        except EngineError as caught:
+            error = caught
+    n_settled = ledger.n_scored + ledger.n_failed
+    return Outcome(
+        opened, layout, offset, collector, tally, n_settled, n_positions, hub.lost_chips, bool(signals), error
+    )
+
+
+@contextlib.contextmanager
+def stopping_on_signals(stop: Callable[[], None], wakeup_fd: int) -> Iterator[list[int]]:
+    """The first SIGINT or SIGTERM calls `stop`, a second one interrupts at once. Yields the signals that came."""
+    came: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    wakeup_before = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
+    try:
+        yield came
+    finally:
+        signal.set_wakeup_fd(wakeup_before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

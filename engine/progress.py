@@ -1,0 +1,64 @@
+"""What is shown while a run goes on: a tqdm line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tqdm import tqdm
+
+#: Seconds between plain lines when standard error is not a terminal.
+PLAIN_EVERY_S = 5.0
+#: Seconds between updates of the line on a terminal.
+REFRESH_S = 0.2
+
+
+class Progress:
+    """Images done, images/s, running Top-1 and the time left, on standard error."""
+
+    def __init__(self, n_positions: int, label: str, shows_accuracy: bool) -> None:
+        self._n_positions = n_positions
+        self._label = label
+        self._shows_accuracy = shows_accuracy
+        self._began_s = self._said_s = time.perf_counter()
+        self._n_done = 0
+        self._bar = (
+            tqdm(total=n_positions, desc=label, unit="img", dynamic_ncols=True, mininterval=REFRESH_S, file=sys.stderr)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def __call__(self, n_done: int, n_top1: int) -> None:
+        """`n_done` positions are settled, `n_top1` of them right at first."""
+        if n_done == self._n_done:
+            return
+        top1 = f"Top-1 {100 * n_top1 / n_done:.2f} %" if self._shows_accuracy else ""
+        if self._bar is not None:
+            self._bar.set_postfix_str(top1, refresh=False)
+            self._bar.update(n_done - self._n_done)
+        elif time.perf_counter() - self._said_s > PLAIN_EVERY_S:
+            self._say(n_done, top1)
+        self._n_done = n_done
+
+    def notice(self, text: str) -> None:
+        """One line that stays."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _say(self, n_done: int, top1: str) -> None:
+        self._said_s = time.perf_counter()
+        rate = n_done / (self._said_s - self._began_s)
+        left_s = (self._n_positions - n_done) / rate
+        parts = [
+            f"{self._label}: {n_done}/{self._n_positions} images",
+            f"{rate:.1f} images/s",
+            top1,
+            f"{left_s:.0f} s left",
+        ]
+        print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)

@@ -1,0 +1,260 @@
+"""What a run leaves on disk: run.json, result.json, predictions.csv and the old tool's perf files."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from engine import __version__, host
+from engine.collector import FAILED, NAN, PENDING, TOP, Predictions
+from engine.config import RunConfig
+from engine.errors import DeviceError, MismatchError, TooManyFailures
+from engine.files import atomic_write
+from engine.index import DataIndex
+from engine.models import Model
+from engine.pipeline import Outcome
+from engine.tally import NS_PER_MS, ChipTally, RunTally, per_second
+
+SCHEMA_VERSION = 1
+CSV_COLUMNS = ("sample", "label", "rank", "top5_ids", "top5_logits", "status")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run. `document` is the content of run.json."""
+
+    config: RunConfig
+    document: dict[str, Any]
+
+    @property
+    def accuracy(self) -> dict[str, float] | None:
+        """Top-1..Top-5 over all samples; None where the device computes nothing."""
+        accuracy: dict[str, float] | None = self.document["accuracy"]
+        return accuracy
+
+    def raise_for_result(self) -> None:
+        """Raise what the exit code must say of a run that went to its end; nothing where all is well."""
+        dataset = self.document["dataset"]
+        lost = [device for device in self.document["devices"] if device["lost"]]
+        if dataset["n_scored"] + dataset["n_failed"] != dataset["n_samples"]:
+            raise MismatchError(
+                f"{dataset['n_scored']} scored + {dataset['n_failed']} failed of {dataset['n_samples']} samples"
+            )
+        if dataset["n_inconsistent"]:
+            raise MismatchError(f"{dataset['n_inconsistent']} results of later passes differ from the first pass")
+        percent = 100 * dataset["n_failed_images"] / dataset["n_images"]
+        if percent > self.config.max_failed_percent:
+            raise TooManyFailures(
+                f"{dataset['n_failed_images']} of {dataset['n_images']} images failed ({percent:.2f} %), "
+                f"more than --max-failed-percent {self.config.max_failed_percent:g}: "
+                f"see status in {self.config.out / 'predictions.csv'}"
+            )
+        if lost:
+            raise DeviceError(f"chip {lost[0]['device']} was lost during the run: {lost[0]['lost']}", lost[0]["device"])
+
+
+def make_report(
+    config: RunConfig, index: DataIndex, model: Model, outcome: Outcome, ceiling_per_s: float | None
+) -> Report:
+    """Everything that run.json holds; see schemas/run.schema.json."""
+    predictions, tally, opened = outcome.collector.predictions, outcome.tally, outcome.opened
+    interface_per_s = tally.interface_per_s(opened.batch)
+    bounds = [rate for rate in (interface_per_s, ceiling_per_s) if rate]
+    n_failed_images = int(np.count_nonzero(predictions.states == FAILED))
+    document: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "engine_version": __version__,
+        "config": _config(config),
+        "environment": host.environment(),
+        "simulated": opened.simulated,
+        "profile": opened.profile,
+        "model": {
+            "name": opened.name if config.backend == "null" else model.name,
+            "sha256": model.sha256,
+            "n_classes": opened.n_classes,
+            "label_offset": outcome.label_offset,
+        },
+        "dataset": {
+            "n_images": len(index),
+            "repeat": config.repeat,
+            "n_samples": outcome.n_positions,
+            "n_scored": tally.n_ranked,
+            "n_failed": outcome.n_settled - tally.n_ranked,
+            "n_failed_images": n_failed_images,
+            "n_nan_images": int(np.count_nonzero(predictions.states == NAN)),
+            "n_inconsistent": outcome.collector.n_inconsistent,
+        },
+        "accuracy": None if config.backend == "null" else _accuracy(predictions, len(index)),
+        "accuracy_of_scored": None
+        if config.backend == "null"
+        else _accuracy(predictions, len(index) - n_failed_images),
+        "throughput": {
+            "end_to_end_per_s": tally.end_to_end_per_s,
+            "interface_per_s": interface_per_s,
+            "host_ceiling_per_s": ceiling_per_s,
+            "efficiency": tally.end_to_end_per_s / min(bounds) if bounds else None,
+            "wall_s": tally.wall_ns / 1e9,
+        },
+        "stages": _stages(tally, config.workers or 1, outcome.layout.images_per_slot),
+        "devices": [_device(number, chip, opened.batch, outcome) for number, chip in tally.chips.items()],
+        "decode_paths": dict(tally.decode_paths),
+        "interrupted": outcome.was_interrupted,
+        "error": None if outcome.error is None else str(outcome.error),
+        "predictions_sha256": predictions_sha256(index, predictions),
+    }
+    return Report(config, document)
+
+
+def write(report: Report, index: DataIndex, outcome: Outcome) -> None:
+    """All files, each whole or absent; run.json last, so that it stands for a complete set."""
+    out, config = report.config.out, report.config
+    predictions = outcome.collector.predictions
+    atomic_write(out / "predictions.csv", predictions_csv(index, predictions).encode("utf-8", "surrogateescape"))
+    if config.backend != "null":
+        guide = guide_result(predictions, outcome.opened.n_classes)
+        atomic_write(out / "result.json", json.dumps(guide).encode())
+    for number, chip in outcome.tally.chips.items():
+        if chip.n_images:
+            name = f"perf_vision_batchsize_{outcome.opened.batch}_device_{number}.txt"
+            atomic_write(out / name, perf_lines(chip, outcome.tally.first_read_ns, outcome.opened.batch).encode())
+    atomic_write(out / "run.json", (json.dumps(report.document, indent=2) + "\n").encode())
+
+
+def predictions_csv(index: DataIndex, predictions: Predictions) -> str:
+    """One row per image in sample order; columns `CSV_COLUMNS`, five values separated by blanks."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for sample in range(len(index)):
+        state = predictions.states[sample]
+        has_scores = state not in (FAILED, PENDING)
+        ids = " ".join(map(str, predictions.top_ids[sample].tolist())) if has_scores else ""
+        logits = " ".join(f"{value:.9g}" for value in predictions.top_logits[sample].tolist()) if has_scores else ""
+        rank = str(predictions.ranks[sample]) if predictions.ranks[sample] else ""
+        writer.writerow(
+            (index.names.name(sample), index.labels[sample], rank, ids, logits, _status(predictions, sample))
+        )
+    return text.getvalue()
+
+
+def predictions_sha256(index: DataIndex, predictions: Predictions) -> str:
+    """Hash over sample (its name), rank and top-5 ids, in sample order."""
+    digest = hashlib.sha256()
+    digest.update(np.int64(len(index)).tobytes())
+    digest.update(index.names.blob.tobytes())
+    digest.update(index.names.ends.astype("<i8").tobytes())
+    digest.update(predictions.ranks.astype("<i4").tobytes())
+    digest.update(predictions.top_ids.astype("<i4").tobytes())
+    return digest.hexdigest()
+
+
+def guide_result(predictions: Predictions, n_classes: int) -> dict[str, Any]:
+    """result.json as the guide's ``imagenet_acc_eval.py`` writes it, over all images: a failed one counts as wrong."""
+    n = len(predictions)
+    rows = [("Number of images", str(n)), ("Number of classes", str(n_classes))]
+    rows += [(f"Top{k} accuracy", f"{100 * predictions.n_in_top(k) / n:.2f}%") for k in range(1, TOP + 1)]
+    return {"title": "Overall statistical evaluation", "value": [{"key": key, "value": value} for key, value in rows]}
+
+
+def perf_lines(chip: ChipTally, began_ns: int, batch: int) -> str:
+    """The old tool's perf_vision file for one chip: five lines, eight colon fields, 6 significant digits.
+
+    Rates are images of this chip over the time from the run's first byte to the end of that stage; `[post]` counts
+    batches, as the old tool does; Interface is batch x executions / execute time.
+    """
+    n, read_ms, filled_ms, done_ms = (
+        chip.n_images,
+        *((end - began_ns) / NS_PER_MS for end in (chip.last_read_ns, chip.last_filled_ns, chip.last_done_ns)),
+    )
+    infer_ms = (chip.last_done_ns - chip.first_submitted_ns) / NS_PER_MS
+    infer_per_s = _rate(n, infer_ms)
+    post_per_s = _rate(chip.n_batches, infer_ms)
+    module_ms = (chip.h2d_ns + chip.execute_ns + chip.d2h_ns) / NS_PER_MS / n
+    interface_per_s = chip.interface_per_s(batch)
+    return (
+        f"[e2e] throughputRate: {_rate(n, done_ms):.6g}, latency: {done_ms:.6g}\n"
+        f"[data read] throughputRate: {_rate(n, read_ms):.6g}, moduleLatency: {read_ms / n:.6g}\n"
+        f"[preprocess] throughputRate: {_rate(n, filled_ms):.6g}, moduleLatency: {filled_ms / n:.6g}\n"
+        f"[infer] throughputRate: {infer_per_s:.6g}, Interface throughputRate: {interface_per_s:.6g}, "
+        f"moduleLatency: {module_ms:.6g}\n"
+        f"[post] throughputRate: {post_per_s:.6g}, moduleLatency: {infer_ms / chip.n_batches:.6g}\n"
+    )
+
+
+def _rate(count: int, ms: float) -> float:
+    return count * 1e3 / ms if ms > 0 else 0.0
+
+
+def _status(predictions: Predictions, sample: int) -> str:
+    state = predictions.states[sample]
+    if state == FAILED:
+        return f"FAILED: {predictions.reasons[sample]}"
+    return {PENDING: "PENDING", NAN: "NAN"}.get(int(state), "SCORED")
+
+
+def _accuracy(predictions: Predictions, n: int) -> dict[str, float]:
+    return {f"top{k}": predictions.n_in_top(k) / n if n else 0.0 for k in range(1, TOP + 1)}
+
+
+def _config(config: RunConfig) -> dict[str, Any]:
+    plain = {name: str(value) if hasattr(value, "parts") else value for name, value in asdict(config).items()}
+    return {**plain, "devices": list(config.devices)}
+
+
+def _stages(tally: RunTally, n_workers: int, images_per_slot: int) -> dict[str, dict[str, float]]:
+    """Per stage: images/s that it would sustain if always busy, and its time per slot of images."""
+    chips = list(tally.chips.values())
+    n_chips = sum(1 for chip in chips if chip.n_images) or 1
+
+    def stage(n_images: int, busy_ns: int, n_parallel: int) -> dict[str, float]:
+        per_image_ns = busy_ns / n_images if n_images else 0.0
+        return {
+            "images_per_s": per_second(n_parallel, per_image_ns),
+            "ms_per_slot": per_image_ns * images_per_slot / NS_PER_MS,
+            "n_parallel": n_parallel,
+        }
+
+    def device(name: str) -> dict[str, float]:
+        return stage(tally.n_ranked, sum(getattr(chip, name) for chip in chips), n_chips)
+
+    return {
+        "read": stage(tally.n_decoded, tally.read_ns, n_workers),
+        "decode": stage(tally.n_decoded, tally.decode_ns, n_workers),
+        "h2d": device("h2d_ns"),
+        "execute": device("execute_ns"),
+        "d2h": device("d2h_ns"),
+        "rank": stage(tally.n_ranked, tally.rank_ns, 1),
+    }
+
+
+def _device(number: int, chip: ChipTally, batch: int, outcome: Outcome) -> dict[str, Any]:
+    busy_ns = chip.last_done_ns - chip.first_submitted_ns
+    return {
+        "device": number,
+        "name": outcome.opened.device_name,
+        "n_images": chip.n_images,
+        "n_batches": chip.n_batches,
+        "interface_per_s": chip.interface_per_s(batch),
+        "utilisation": chip.execute_ns / busy_ns if busy_ns else 0.0,
+        "h2d_ms_per_batch": _per_batch_ms(chip.h2d_ns, chip),
+        "execute_ms_per_batch": _per_batch_ms(chip.execute_ns, chip),
+        "d2h_ms_per_batch": _per_batch_ms(chip.d2h_ns, chip),
+        "lost": outcome.lost_chips.get(number),
+    }
+
+
+def _per_batch_ms(ns: int, chip: ChipTally) -> float:
+    return ns / NS_PER_MS / chip.n_batches if chip.n_batches else 0.0
+
+
+def failed_lines(index: DataIndex, predictions: Predictions) -> Iterator[str]:
+    """One line per failed image: its name and the reason."""
+    for sample in sorted(predictions.reasons):
+        yield f"{index.names.name(sample)}: {predictions.reasons[sample]}"

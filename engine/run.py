@@ -1,0 +1,147 @@
+"""`engine run`: from a configuration to results on disk and a summary."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine import host, results
+from engine.backends.base import DeviceJob
+from engine.config import RunConfig
+from engine.dump import Dump
+from engine.errors import ConfigError, DataError, ResourceError
+from engine.hub import Watcher
+from engine.index import DataIndex, read_index
+from engine.models import Model, resolve_model
+from engine.pipeline import Outcome, Plan, run_pipeline
+from engine.presets import find_preset
+from engine.progress import Progress
+from kernels.spec import PreprocessSpec
+from kernels.warm import warm
+
+#: Chips of one simulated Atlas 300I card.
+SIMULATED_CHIPS = 4
+#: More decoders than this have never been needed to feed a host's chips.
+MOST_WORKERS = 32
+#: Loading kernels from the disk cache takes less than this.
+SLOW_WARM_UP_S = 1.0
+#: The host ceiling is measured for this long.
+CEILING_SECONDS = 3.0
+#: A ceiling needs this many passes over a small data set to last that long.
+CEILING_IMAGES = 20_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose data, model and sizes are known."""
+
+    config: RunConfig
+    index: DataIndex
+    model: Model
+    plan: Plan
+
+
+def execute(config: RunConfig, say: Callable[[str], None]) -> tuple[results.Report, Outcome, DataIndex]:
+    """Run, write the results, and return them. Raises EngineError for what is wrong before the first image."""
+    prepared = prepare(config, say)
+    ceiling_per_s = measure_ceiling(prepared) if config.measure_ceiling else None
+    progress = Progress(len(prepared.index) * config.repeat, "run", shows_accuracy=config.backend != "null")
+    dump = Dump(config.out, prepared.index.names, config.dump) if config.dump else None
+    try:
+        outcome = run_pipeline(prepared.plan, Watcher(progress, progress.notice, dump))
+    finally:
+        progress.close()
+    report = results.make_report(prepared.config, prepared.index, prepared.model, outcome, ceiling_per_s)
+    results.write(report, prepared.index, outcome)
+    return report, outcome, prepared.index
+
+
+def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
+    """Check everything that can be checked without a chip, and compile the kernels."""
+    spec = find_preset(config.preset)
+    index = read_index(config.data, config.labels)
+    if config.limit is not None:
+        index = index.first(config.limit)
+    if not len(index):
+        raise DataError(f"no images in {config.data}")
+    _make_folder(config.out)
+    model = resolve_model(config.model, config.backend, config.batch, spec.crop)
+    warm_up(spec, say)
+    n_workers, n_threads = divide_cores(config)
+    config = replace(config, workers=n_workers)
+    options = {"simulated": config.backend == "sim", "profile": config.profile, "n_chips": SIMULATED_CHIPS}
+    job = DeviceJob(model.path, config.devices, config.batch, config.window, n_threads, spec.crop, options)
+    plan = Plan(
+        index,
+        spec,
+        config.backend,
+        job,
+        n_workers,
+        config.slots,
+        config.repeat,
+        config.start_method,
+        config.label_offset,
+    )
+    return Prepared(config, index, model, plan)
+
+
+def warm_up(spec: PreprocessSpec, say: Callable[[str], None]) -> None:
+    """Compile the kernels before the first worker starts; said only where it takes long, which is the first time."""
+    timer = threading.Timer(SLOW_WARM_UP_S, say, ["compiling the kernels, once on this machine (some seconds) ..."])
+    timer.daemon = True
+    timer.start()
+    try:
+        warm(spec)
+    finally:
+        timer.cancel()
+
+
+def divide_cores(config: RunConfig) -> tuple[int, int]:
+    """(decoders, threads per device). Where the host computes the model too, decoders leave it most of the cores."""
+    cores = host.n_cores()
+    n_devices = len(config.devices)
+    if config.backend != "onnxruntime":
+        return config.workers or min(cores, MOST_WORKERS), 1
+    n_workers = config.workers or max(1, cores // 4)
+    return n_workers, max(1, (cores - n_workers) // n_devices)
+
+
+def measure_ceiling(prepared: Prepared) -> float:
+    """Images per second of the decoders alone, into a null device, for a few seconds."""
+    plan = prepared.plan
+    job = replace(plan.device_job, model="", options={})
+    repeat = max(1, -(-CEILING_IMAGES // len(plan.index)))
+    # The null device has as many classes as the labels need: they are not scored against anything.
+    null_plan = replace(
+        plan,
+        backend="null",
+        device_job=job,
+        repeat=repeat,
+        label_offset=0,
+        max_seconds=CEILING_SECONDS,
+        is_scored=False,
+    )
+    progress = Progress(len(plan.index) * repeat, f"host ceiling, {CEILING_SECONDS:.0f} s", shows_accuracy=False)
+    try:
+        outcome = run_pipeline(null_plan, Watcher(progress, progress.notice))
+    finally:
+        progress.close()
+    if outcome.was_interrupted:
+        raise KeyboardInterrupt
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.tally.end_to_end_per_s
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".engine-probe"
+        probe.touch()
+        probe.unlink()
+    except FileExistsError:
+        raise ConfigError(f"--out {out} is a file: needed a folder") from None
+    except OSError as error:
+        raise ResourceError(f"--out {out} cannot be written: {error.strerror}") from error

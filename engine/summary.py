@@ -1,0 +1,76 @@
+"""The summary of a run, for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.results import Report
+
+WIDTH = 80
+#: Failed images that the summary names; predictions.csv has them all.
+MOST_FAILED_SHOWN = 5
+
+
+def summarise(report: Report, failed: list[str]) -> str:
+    """What the run found, what is inside each figure, and what is simulated.
+
+    failed : one line per image that failed
+    """
+    d = report.document
+    blocks = [_heading(d), *_accuracy(d), *_throughput(d), *_failures(d, failed), f"results in {report.config.out}"]
+    return "\n".join(blocks)
+
+
+def _heading(d: dict[str, Any]) -> str:
+    config, dataset = d["config"], d["dataset"]
+    what = f"{d['model']['name']}, {dataset['n_images']} images x {dataset['repeat']}, batch {config['batch']}"
+    if d["simulated"]:
+        return f"{what}\nSIMULATED chips, profile {d['profile']}: their rates are published figures"
+    return f"{what}\nbackend {config['backend']}, {d['devices'][0]['name']} x {len(d['devices'])}"
+
+
+def _accuracy(d: dict[str, Any]) -> list[str]:
+    if d["accuracy"] is None:
+        return ["accuracy            none: the null device computes nothing"]
+    tops = " ".join(f"{100 * d['accuracy'][f'top{k}']:.2f}" for k in range(1, 6))
+    lines = [f"Top-1..Top-5        {tops} %  of {d['dataset']['n_images']} images"]
+    if d["dataset"]["n_failed_images"]:
+        tops = " ".join(f"{100 * d['accuracy_of_scored'][f'top{k}']:.2f}" for k in range(1, 6))
+        n_scored = d["dataset"]["n_images"] - d["dataset"]["n_failed_images"]
+        lines.append(f"  of those decoded  {tops} %  of {n_scored} images")
+    if d["model"]["label_offset"]:
+        lines.append(
+            f"  labels + {d['model']['label_offset']} = columns of the model's {d['model']['n_classes']} outputs"
+        )
+    if d["dataset"]["n_nan_images"]:
+        lines.append(f"  NaN scores        {d['dataset']['n_nan_images']} images, counted as wrong")
+    if d["dataset"]["n_inconsistent"]:
+        lines.append(f"  INCONSISTENT      {d['dataset']['n_inconsistent']} results differ from the first pass")
+    return lines
+
+
+def _throughput(d: dict[str, Any]) -> list[str]:
+    rates = d["throughput"]
+    ceiling = rates["host_ceiling_per_s"]
+    lines = [
+        f"end-to-end          {rates['end_to_end_per_s']:9.1f} images/s  first byte read to last result",
+        f"interface           {rates['interface_per_s']:9.1f} images/s  the chips alone, no copies",
+    ]
+    if ceiling is not None:
+        lines.append(f"host ceiling        {ceiling:9.1f} images/s  the decoders alone, from files")
+    if rates["efficiency"] is not None:
+        against = "min(interface, host ceiling)" if ceiling is not None else "interface"
+        lines.append(f"efficiency          {rates['efficiency']:9.4f} end-to-end / {against}")
+    paths = ", ".join(f"{count} by {name}" for name, count in sorted(d["decode_paths"].items()))
+    lines.append(f"decoded             {paths or 'nothing'}")
+    return lines
+
+
+def _failures(d: dict[str, Any], failed: list[str]) -> list[str]:
+    if not failed:
+        return []
+    lines = [f"FAILED              {len(failed)} of {d['dataset']['n_images']} images, counted as wrong"]
+    lines += [f"  {line}" for line in failed[:MOST_FAILED_SHOWN]]
+    if len(failed) > MOST_FAILED_SHOWN:
+        lines.append(f"  and {len(failed) - MOST_FAILED_SHOWN} more: see status in predictions.csv")
+    return lines
