@@ -1,0 +1,61 @@
+"""Files are whole or absent, and the cache finds a place."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from engine import files
+from engine.errors import ResourceError
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    files.atomic_write(target, b"old")
+    with pytest.raises(ZeroDivisionError), files.atomic_path(target) as temporary:  # noqa: PT012
+        temporary.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_a_resource_error(tmp_path: Path) -> None:
+    match = r"writing .*file needs 2\.0 MiB but its disk has \d+\.\d MiB free: make room"
+    with pytest.raises(ResourceError, match=match), files.atomic_path(tmp_path / "file", 2 << 20) as temporary:  # noqa: PT012
+        temporary.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cache_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert files.cache_dir("models") == tmp_path / "engine" / "models"
+    assert files.cache_dir("models").is_dir()
+
+
+def test_an_unusable_cache_is_replaced_by_a_temporary_one_and_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_bytes(b"a file where a folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = files.cache_dir("models")
+    assert files.cache_dir("models") == folder == tmp_path / f"engine-cache-{os.getuid()}" / "models"
+    message = capsys.readouterr().err
+    assert message.count("is not writable") == 1
+    assert "Not a directory" in message or "File exists" in message
+
+
+def test_a_temporary_cache_that_others_can_write_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = tmp_path / f"engine-cache-{os.getuid()}"
+    foreign.mkdir()
+    foreign.chmod(0o777)
+    (tmp_path / "blocked").write_bytes(b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "blocked"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert files.cache_dir().parent == tmp_path
+    assert files.cache_dir() != foreign
