@@ -13,7 +13,7 @@ from engine.arena import Arena, Slot
 from engine.channel import Channel, ChannelEnds
 from engine.index import NameTable
 from engine.messages import Attach, Fill, Filled, Message, Started
-from engine.process import failures_reported, leave_signals_to_the_hub
+from engine.process import begin, failures_reported
 from kernels.host import HostPath
 from kernels.spec import ImageError, PreprocessSpec
 
@@ -30,7 +30,7 @@ class DecoderJob:
 
 def decoder_main(ends: ChannelEnds, job: DecoderJob) -> None:
     """Run a decoder until the hub is gone."""
-    leave_signals_to_the_hub()
+    begin("decoder")
     hub = ends.open()
     with failures_reported(hub, "decoder"):
         names = NameTable.mapped(job.root, job.names.detach())

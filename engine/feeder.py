@@ -15,7 +15,7 @@ from engine.backends.base import Backend, Completion, Device, DeviceJob
 from engine.channel import Channel, ChannelEnds
 from engine.errors import DeviceError
 from engine.messages import Attach, ChipLost, Done, Opened, Run, Started, Stop
-from engine.process import EXIT_ORPHANED, failures_reported, leave_signals_to_the_hub
+from engine.process import EXIT_ORPHANED, begin, failures_reported
 
 #: The file in engine/backends that serves each backend: cann and sim are the same code.
 BACKEND_FILES = {"cann": "acl", "sim": "acl", "onnxruntime": "onnxruntime", "null": "null"}
@@ -32,7 +32,7 @@ class FeederJob:
 
 def feeder_main(ends: ChannelEnds, job: FeederJob) -> None:
     """Run the feeder until the hub says Stop or is gone."""
-    leave_signals_to_the_hub()
+    begin("feeder")
     hub = ends.open()
     with failures_reported(hub, "feeder"):
         backend = open_backend(job)

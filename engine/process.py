@@ -6,7 +6,7 @@ import os
 import signal
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from engine.channel import Channel
 from engine.errors import EngineError
@@ -16,8 +16,13 @@ from engine.messages import Failed
 EXIT_ORPHANED = 1
 
 
-def leave_signals_to_the_hub() -> None:
-    """Ctrl-C reaches the whole process group; only the hub decides what it means."""
+def begin(role: str) -> None:
+    """Take the name ``engine-<role>`` in process lists, and leave signals to the hub.
+
+    Ctrl-C reaches the whole process group; only the hub decides what it means.
+    """
+    with suppress(OSError), open("/proc/self/comm", "w") as comm:
+        comm.write(f"engine-{role}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

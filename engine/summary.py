@@ -54,8 +54,9 @@ def _throughput(d: dict[str, Any]) -> list[str]:
     ceiling = rates["host_ceiling_per_s"]
     lines = [
         f"end-to-end          {rates['end_to_end_per_s']:9.1f} images/s  first byte read to last result",
-        f"interface           {rates['interface_per_s']:9.1f} images/s  the chips alone, no copies",
     ]
+    if rates["interface_per_s"]:
+        lines.append(f"interface           {rates['interface_per_s']:9.1f} images/s  the chips alone, no copies")
     if ceiling is not None:
         lines.append(f"host ceiling        {ceiling:9.1f} images/s  the decoders alone, from files")
     if rates["efficiency"] is not None:
