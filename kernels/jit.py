@@ -29,3 +29,10 @@ def njit(function: Function) -> Function:
         return cast(Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
     finally:
         _config.CACHE_DIR = before
+
+
+def inlined(function: Function) -> Function:
+    """As `njit`, but LLVM must inline it into its callers: for helpers of hot loops, whose state stays in registers."""
+    if _config.DISABLE_JIT:
+        return function
+    return cast(Function, numba.njit(nogil=True, error_model="numpy", forceinline=True)(function))

@@ -1,0 +1,25 @@
+"""Numbers that the rooms of the decoder share: return codes, and the slots of the `frame` array."""
+
+from __future__ import annotations
+
+#: Return codes. Only OK leaves pixels behind.
+OK, UNSUPPORTED, CORRUPT, NEEDS_MEMORY, BAD_REGION = range(5)
+
+#: Chroma layouts: luma samples per chroma sample, across x down.
+YUV444, YUV422, YUV420, GRAY = range(4)
+
+# Slots of `frame`, (N_SLOTS,) int64: what the header says ...
+WIDTH, HEIGHT, N_COMPONENTS, LAYOUT = range(4)
+MCUS_ACROSS, MCUS_DOWN, RESTART_INTERVAL, SCAN_START = range(4, 8)
+QUANT_TABLE, DC_TABLE, AC_TABLE = 8, 11, 14  # three slots each, by component
+# ... the region, in pixels, and the MCUs and planes that it needs
+LEFT, TOP, RIGHT, BOTTOM = range(17, 21)
+FIRST_COLUMN, END_COLUMN, FIRST_ROW, END_ROW = range(21, 25)
+STRIDE, PLANE = 25, 28  # three slots each: bytes of a row, and offset of the plane
+RGB_STRIDE, RGB_OFFSET = 31, 32  # bytes of a row of the output, and the offset of pixel (LEFT, TOP)
+N_SLOTS = 40
+
+#: Huffman tables: class * 4 + destination, each with 16 counts and up to 256 symbols.
+N_TABLES, TABLE_BYTES = 8, 272
+#: Widest and highest that T.81 allows; 178,956,970 pixels are Pillow's limit against decompression bombs.
+MAX_PIXELS = 178_956_970

@@ -1,0 +1,143 @@
+"""Lookup tables of a Huffman code, built for each image: nearly every ImageNet file has its own optimised codes.
+
+AC, one uint32 for each 11 bits, with **up to two symbols**, whose codes and the first one's value lie in those bits:
+
+    bits  0-5   bits to drop; 0: the code is longer, take the slow path
+          6-9   advance of the first symbol - 1
+         10-16  advance of both; end of block advances by 96, which no other sum can reach
+         17-23  value of the first symbol, signed
+         24-27  15 - size of the last symbol's value
+         28-31  bits before the last symbol's value
+
+The last symbol's value is not in the table: its bits are the next ones, and arithmetic makes the value. With a single
+symbol the "first" one is stored over by the last.
+DC, one uint32 for each 10 bits: 0-5 length of code and value, 8-13 length of the code, 16- size; 0: longer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels.jit import njit
+from kernels.jpeg.frame import CORRUPT, N_TABLES, OK, TABLE_BYTES
+
+#: 11 bits: 8 KB a table, four of them in L1; 10 and 12 bits were no faster.
+AC_BITS = 11
+DC_BITS = 10
+END_OF_BLOCK = 96
+#: Larger DC sizes do not occur in 8-bit files.
+MAX_DC_SIZE = 11
+
+
+@njit
+def build_tables(codes: Any, has_code: Any, built: Any, limits: Any, offsets: Any, dc: Any, single: Any, ac: Any) -> int:
+    """Build the tables of all codes present, except those that are still there from the last image.
+
+    codes : (8, 272) uint8     built : (8, 273) uint8, the codes that the tables are of, and 1 when valid
+    limits, offsets : (8, 17) int64     dc : (4, 1024) uint32     single : (2048,) int32, scratch     ac : (4, 2048) uint32
+    """
+    for table in range(N_TABLES):
+        if has_code[table] == 0 or _is_built(codes, built, table):
+            continue
+        built[table, TABLE_BYTES] = 0
+        n_symbols = _canonical(codes, table, limits, offsets)
+        if n_symbols < 0:
+            return CORRUPT
+        if table < 4:
+            if not _fill_dc(codes, table, n_symbols, dc):
+                return CORRUPT
+        else:
+            _fill_single(codes, table, single)
+            _fill_pairs(single, table - 4, ac)
+        for j in range(TABLE_BYTES):
+            built[table, j] = codes[table, j]
+        built[table, TABLE_BYTES] = 1
+    return OK
+
+
+@njit
+def _is_built(codes: Any, built: Any, table: int) -> bool:
+    different = built[table, TABLE_BYTES] ^ 1
+    for j in range(TABLE_BYTES):
+        different |= built[table, j] ^ codes[table, j]
+    return bool(different == 0)
+
+
+@njit
+def _canonical(codes: Any, table: int, limits: Any, offsets: Any) -> int:
+    """First code beyond each length, left aligned to 16 bits, and symbol index minus code (T.81 F.2.2.3).
+
+    Returns the number of symbols, or -1 where the lengths are more than a prefix code can have.
+    """
+    code = 0
+    n_symbols = 0
+    for length in range(1, 17):
+        offsets[table, length] = n_symbols - code
+        n_symbols += np.int64(codes[table, length - 1])
+        code += np.int64(codes[table, length - 1])
+        if code > 1 << length:
+            return -1
+        limits[table, length] = code << (16 - length)
+        code <<= 1
+    return n_symbols
+
+
+@njit
+def _fill_dc(codes: Any, table: int, n_symbols: int, dc: Any) -> bool:
+    for j in range(n_symbols):
+        if codes[table, 16 + j] > MAX_DC_SIZE:
+            return False
+    at = 0  # at most 1 << DC_BITS: the lengths are a prefix code
+    symbol = 16
+    for length in range(1, DC_BITS + 1):
+        for _ in range(np.int64(codes[table, length - 1])):
+            size = np.int64(codes[table, symbol])
+            dc[table, at : at + (1 << (DC_BITS - length))] = (length + size) | (length << 8) | (size << 16)
+            symbol += 1
+            at += 1 << (DC_BITS - length)
+    dc[table, at:] = 0
+    return True
+
+
+@njit
+def _fill_single(codes: Any, table: int, single: Any) -> None:
+    """One symbol for each 11 bits: 0-4 length of the code (0: longer), 8-11 size, 16-23 advance."""
+    at = 0
+    index = 16
+    for length in range(1, AC_BITS + 1):
+        span = 1 << (AC_BITS - length)
+        for _ in range(np.int64(codes[table, length - 1])):
+            symbol = np.int64(codes[table, index])
+            size = symbol & 15
+            advance = END_OF_BLOCK if size == 0 and symbol != 0xF0 else (symbol >> 4) + 1
+            single[at : at + span] = length | (size << 8) | (advance << 16)
+            index += 1
+            at += span
+    single[at:] = 0
+
+
+@njit
+def _fill_pairs(single: Any, table: int, ac: Any) -> None:
+    """Join each entry with the one that follows it where both fit in the 11 bits. Branchless: LLVM vectorises it."""
+    mask = (1 << AC_BITS) - 1
+    for i in range(1 << AC_BITS):
+        entry = np.int64(single[i])
+        length, size, advance = entry & 31, (entry >> 8) & 15, entry >> 16
+        used = length + size
+        raw = (i >> max(AC_BITS - used, 0)) & ((1 << size) - 1)
+        value = raw - (((1 << size) - 1) & -np.int64(raw < ((1 << size) >> 1)))  # T.81 EXTEND
+        follower = np.int64(single[(i << used) & mask])
+        length2, size2 = follower & 31, (follower >> 8) & 15
+        # all ones if there is a second symbol; values of up to 6 bits fit the 7-bit field
+        is_pair = -np.int64(
+            (length > 0) & (advance < END_OF_BLOCK) & (size <= 6) & (length2 > 0) & (used + length2 <= AC_BITS)
+        )
+        drop = used + ((length2 + size2) & is_pair)
+        total = advance + ((follower >> 16) & is_pair)
+        before = length + ((size + length2) & is_pair)
+        last = size + ((size2 - size) & is_pair)
+        joined = drop | (((advance - 1) & 15) << 6) | (total << 10)
+        joined |= ((value & 127) << 17) | ((15 - last) << 24) | (before << 28)
+        ac[table, i] = np.uint32(joined if length > 0 else END_OF_BLOCK << 10)

@@ -1,0 +1,179 @@
+"""The inverse DCT of 32 blocks at once, one per lane: libjpeg's "islow" (jidctint.c) in 16-bit SIMD arithmetic.
+
+Loeffler, Ligtenberg and Moschytz's factorisation with 13 bits of fraction. Pass 1 does the columns and keeps 2 extra
+bits, pass 2 the rows. Products are 16 x 16 -> 32 bits by pairs, and each pass packs to 16 bits with saturation: exactly
+libjpeg-turbo's SSE2 / AVX2 code, also for the coefficients of damaged files, where plain C differs.
+
+Pass 2 ends in the target: 8 samples of a plane per lane, or, in 4:4:4, 8 pixels of RGB, since all three components of a
+block are then in the same lane. It clears the coefficients behind it for the next batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kernels.jit import njit
+from kernels.jpeg.colour import rgb_lanes
+from kernels.simd import (
+    H32,
+    I16,
+    N_LANES,
+    U64,
+    V16,
+    V16_BYTES,
+    at,
+    clamp,
+    const,
+    const16,
+    const64,
+    load,
+    load_u64,
+    multiply_add_pairs,
+    pack_int16,
+    pack_uint8,
+    pair16,
+    shuffle,
+    splat,
+    store,
+    store_u64,
+    unpack,
+    vector_op,
+)
+
+#: 64 coefficients and a row for stray stores (see scan.STORE_OFFSET), 32 lanes of int16 each.
+BATCH_BYTES = 65 * V16_BYTES
+_ROW_BYTES = 8 * V16_BYTES
+
+#: FIX(x) = round(x * 2**13) of jidctint.c
+_F0_298, _F0_390, _F0_541, _F0_765, _F0_899, _F1_175 = 2446, 3196, 4433, 6270, 7373, 9633
+_F1_501, _F1_847, _F1_961, _F2_053, _F2_562, _F3_072 = 12299, 15137, 16069, 16819, 20995, 25172
+_ONE = 1 << 13
+#: Bits dropped by each pass: 13 - 2 extra, then 13 + 2 + 3 for the factor 8 of the two-dimensional transform.
+_SHIFT_COLUMNS, _SHIFT_ROWS = 11, 18
+
+
+def _idct8(b: Any, x: list[Any], shift: int) -> list[Any]:
+    """One pass over 8 vectors of int16."""
+    z3, z4 = b.add(x[7], x[3]), b.add(x[5], x[1])
+    halves = []
+    for high in (False, True):
+
+        def products(p: Any, q: Any, *weights: tuple[int, int], half: bool = high) -> list[Any]:
+            pairs = unpack(b, p, q, high=half)
+            return [multiply_add_pairs(b, pairs, pair16(*w)) for w in weights]
+
+        # even part
+        t3, t2 = products(x[2], x[6], (_F0_541 + _F0_765, _F0_541), (_F0_541, _F0_541 - _F1_847))
+        t0, t1 = products(x[0], x[4], (_ONE, _ONE), (_ONE, -_ONE))
+        rounding = const(1 << (shift - 1), H32.count)
+        t0, t1 = b.add(t0, rounding), b.add(t1, rounding)
+        even = [b.add(t0, t3), b.add(t1, t2), b.sub(t1, t2), b.sub(t0, t3)]
+        # odd part
+        w3, w4 = products(z3, z4, (_F1_175 - _F1_961, _F1_175), (_F1_175, _F1_175 - _F0_390))
+        a0, a3 = products(x[7], x[1], (_F0_298 - _F0_899, -_F0_899), (-_F0_899, _F1_501 - _F0_899))
+        a1, a2 = products(x[5], x[3], (_F2_053 - _F2_562, -_F2_562), (-_F2_562, _F3_072 - _F2_562))
+        odd = [b.add(a3, w4), b.add(a2, w3), b.add(a1, w4), b.add(a0, w3)]
+        sums = [b.add(e, o) for e, o in zip(even, odd, strict=True)]
+        differences = [b.sub(e, o) for e, o in zip(even, odd, strict=True)]
+        drop = const(shift, H32.count)
+        halves.append([b.ashr(v, drop) for v in (*sums, *reversed(differences))])
+    return [pack_int16(b, low, up) for low, up in zip(*halves, strict=True)]
+
+
+@vector_op(3)
+def _columns(b: Any, batch: Any, quant: Any, column: Any) -> None:
+    """Dequantise column 0..7 of all lanes and transform it, in place."""
+    base = b.add(batch, b.mul(column, const64(V16_BYTES)))
+    steps = b.add(quant, b.mul(column, const64(2)))
+    x = []
+    for i in range(8):
+        step = splat(b, load(b, steps, I16, 16 * i), N_LANES)
+        x.append(b.mul(load(b, base, V16, i * _ROW_BYTES), step))
+    for i, y in enumerate(_idct8(b, x, _SHIFT_COLUMNS)):
+        store(b, y, base, i * _ROW_BYTES)
+
+
+def _row(b: Any, batch: Any, row: Any) -> list[Any]:
+    """Transform row 0..7 of all lanes, clearing it; 8 vectors of int16 around 0."""
+    base = b.add(batch, b.mul(row, const64(_ROW_BYTES)))
+    x = [load(b, base, V16, j * V16_BYTES) for j in range(8)]
+    for j in range(8):
+        store(b, const16(0), base, j * V16_BYTES)
+    return _idct8(b, x, _SHIFT_ROWS)
+
+
+def _byte_pairs(b: Any, x: Any, y: Any) -> Any:
+    """int16 -> saturated bytes, (x, y) of a lane next to each other: 32 words."""
+    packed = pack_uint8(b, x, y)
+    pairs = [16 * g + i for g in range(4) for j in range(8) for i in (j, 8 + j)]
+    return b.bitcast(shuffle(b, packed, packed, pairs), V16)
+
+
+def _store_lanes(b: Any, words: list[Any], room: Any, offset: int) -> None:
+    """Four vectors of words -> 8 bytes of each lane; lane l is at `_lane_offset(l)` from `room` + offset."""
+    for high in (False, True):
+        x = b.bitcast(unpack(b, words[0], words[1], high=high), H32)
+        y = b.bitcast(unpack(b, words[2], words[3], high=high), H32)
+        for upper in (False, True):
+            store(b, unpack(b, x, y, high=upper), room, offset)
+            offset += V16_BYTES
+
+
+@njit
+def _lane_offset(lane: int) -> Any:
+    """Where `_store_lanes` leaves the 8 bytes of a lane: lanes 8 g + 2 v and + 1 at places 2 g and + 1 of vector v."""
+    return U64(((lane & 6) >> 1) * 64 + (lane >> 3) * 16 + (lane & 1) * 8)
+
+
+@vector_op(3)
+def _row_to_plane(b: Any, batch: Any, row: Any, room: Any) -> None:
+    """Pass 2 of a row -> 8 samples of each lane in `room`, 256 bytes."""
+    y = [b.add(v, const16(128)) for v in _row(b, batch, row)]
+    _store_lanes(b, [_byte_pairs(b, y[i], y[i + 1]) for i in range(0, 8, 2)], room, 0)
+
+
+@vector_op(3)
+def _row_to_rgb(b: Any, batch: Any, row: Any, room: Any) -> None:
+    """Pass 2 of a row of Y, Cb, Cr, and colour -> 3 x 8 bytes of each lane in `room`, 768 bytes."""
+    luma = [clamp(b, b.add(v, const16(128)), 0, 255) for v in _row(b, batch, row)]
+    cb = [clamp(b, v, -128, 127) for v in _row(b, at(b, batch, BATCH_BYTES), row)]
+    cr = [clamp(b, v, -128, 127) for v in _row(b, at(b, batch, 2 * BATCH_BYTES), row)]
+    samples: list[Any] = []
+    for pixel in zip(luma, cb, cr, strict=True):
+        samples += rgb_lanes(b, *pixel)
+    for third in range(3):
+        part = samples[8 * third : 8 * third + 8]
+        _store_lanes(b, [_byte_pairs(b, part[i], part[i + 1]) for i in range(0, 8, 2)], room, 256 * third)
+
+
+@njit
+def flush_plane(batch: Any, quant: Any, room: Any, targets: Any, out: Any, stride: Any, n: int) -> None:
+    """Transform a batch and write the first `n` blocks to ``out + targets[lane]``, 8 rows of 8 bytes each."""
+    for column in range(8):
+        _columns(batch, quant, U64(column))
+    for row in range(8):
+        _row_to_plane(batch, U64(row), room)
+        line = out + U64(row) * stride
+        for lane in range(n):
+            store_u64(line + load_u64(targets + U64(8 * lane)), load_u64(room + _lane_offset(lane)))
+
+
+@njit
+def flush_444(
+    batch: Any, quant0: Any, quant1: Any, quant2: Any, room: Any, targets: Any, out: Any, stride: Any, n: int
+) -> None:
+    """Transform the batches of Y, Cb, Cr and write `n` blocks of RGB, 8 rows of 24 bytes each."""
+    size = U64(BATCH_BYTES)
+    for column in range(8):
+        _columns(batch, quant0, U64(column))
+        _columns(batch + size, quant1, U64(column))
+        _columns(batch + size + size, quant2, U64(column))
+    for row in range(8):
+        _row_to_rgb(batch, U64(row), room)
+        line = out + U64(row) * stride
+        for lane in range(n):
+            target = line + load_u64(targets + U64(8 * lane))
+            pixels = room + _lane_offset(lane)
+            store_u64(target, load_u64(pixels))
+            store_u64(target + U64(8), load_u64(pixels + U64(256)))
+            store_u64(target + U64(16), load_u64(pixels + U64(512)))

@@ -1,0 +1,327 @@
+"""Entropy decoding: all MCUs in order up to the region's last row, storing coefficients of the region's blocks only.
+
+Blocks are collected 32 at a time, one per lane: coefficient k of the block in lane l is ``coefficients[k][l]``, so the
+IDCT needs no transposition. Blocks outside of the region are parsed without storing anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels.jit import inlined, njit
+from kernels.jpeg.bits import extend, extend_complement, is_beyond, refill
+from kernels.jpeg.frame import (
+    AC_TABLE,
+    CORRUPT,
+    DC_TABLE,
+    END_COLUMN,
+    END_ROW,
+    FIRST_COLUMN,
+    FIRST_ROW,
+    LAYOUT,
+    MCUS_ACROSS,
+    N_COMPONENTS,
+    OK,
+    PLANE,
+    QUANT_TABLE,
+    RESTART_INTERVAL,
+    STRIDE,
+    YUV420,
+    YUV422,
+    YUV444,
+)
+from kernels.jpeg.huffman import AC_BITS, DC_BITS, END_OF_BLOCK
+from kernels.jpeg.idct import BATCH_BYTES, flush_444, flush_plane
+from kernels.jpeg.markers import ZIGZAG
+from kernels.simd import N_LANES, U64, load_u8, load_u16, load_u32, load_u64, store_u16, store_u64
+
+_U0, _U1, _U2, _U4, _U6, _U8, _U10, _U15, _U16, _U24, _U28, _U48, _U63, _U127 = (
+    U64(k) for k in (0, 1, 2, 4, 6, 8, 10, 15, 16, 24, 28, 48, 63, 127)
+)
+_AC_SHIFT, _DC_SHIFT = U64(64 - AC_BITS), U64(64 - DC_BITS)
+_ROW = 2 * N_LANES
+
+#: Byte offset of coded coefficient k in a batch. Entries 64 .. 255 lead to a 65th row that nobody reads: k stays
+#: below 63 and a table entry advances by at most 127, so a store never needs a check.
+STORE_OFFSET = np.full(256, 64 * _ROW, np.uint16)
+STORE_OFFSET[:64] = ZIGZAG * _ROW
+
+# Slots of a component's state, 16 uint64 each: addresses of its tables, predictor, next lane, its batch ...
+_DC, _AC, _PREDICTOR, _LANE, _BATCH, _TARGETS, _QUANT, _DC_CODE, _AC_CODE = range(9)
+_STATE = 16
+_STATE_BYTES = U64(8 * _STATE)
+#: ... then where the 32 blocks of each batch go, and room for one row of them. uint64 in all:
+_TARGET_AT, _ROOM_AT = 48, 160
+STATE_WORDS = _ROOM_AT + 3 * 4 * 8 + 64
+
+
+@inlined
+def _slot(component: Any, slot: int) -> Any:
+    return component + U64(8 * slot)
+
+
+@njit
+def _slow_code(top16: int, limits: Any, symbols: Any, first_length: int) -> int:
+    """A code of any length at the top of 16 bits: length << 8 | symbol; 0 if there is none.
+
+    limits : address of (17,) int64 limits, followed 8 tables later by the offsets; symbols : of the (272,) codes.
+    """
+    for length in range(first_length, 17):
+        if top16 < np.int64(load_u64(limits + U64(8 * length))):
+            offset = np.int64(load_u64(limits + U64(8 * (17 * 8 + length))))
+            index = (offset + (top16 >> (16 - length))) & 255
+            return (length << 8) | np.int64(load_u8(symbols + U64(16 + index)))  # type: ignore[return-value]
+    return 0
+
+
+@inlined
+def _slow(bits: Any, component: Any, slot: int, longer_than: int, codes: Any, limits: Any) -> int:
+    table = load_u64(_slot(component, slot))
+    return _slow_code(np.int64(bits >> _U48), limits + table * U64(17 * 8), codes + table * U64(272), longer_than + 1)
+
+
+@inlined
+def _decode_dc(bits: Any, n_bits: Any, place: Any, component: Any, codes: Any, limits: Any) -> Any:
+    """The block's DC coefficient, after prediction; the last item is False where no code fits."""
+    bits, n_bits, place = refill(bits, n_bits, place)
+    entry = load_u32(load_u64(_slot(component, _DC)) + (bits >> _DC_SHIFT) * _U4)
+    if entry == _U0:
+        code = _slow(bits, component, _DC_CODE, DC_BITS, codes, limits)
+        length, size = U64(code >> 8), U64(code & 255)
+        entry = (length + size) | (length << _U8) | (size << _U16)
+    value = extend(bits, (entry >> _U8) & _U63, entry >> _U16)
+    value += load_u64(_slot(component, _PREDICTOR))
+    store_u64(_slot(component, _PREDICTOR), value)
+    return bits << (entry & _U63), n_bits - entry, place, value, entry != _U0
+
+
+@inlined
+def _store_entry(bits: Any, entry: Any, k: int, block: Any, offsets: Any) -> Any:
+    """Store the one or two coefficients of a table entry; returns the place of the last."""
+    first = k + np.int64((entry >> _U6) & _U15) + 1
+    store_u16(block + load_u16(offsets + U64(2 * first)), U64((np.int64(entry) << 40) >> 57))
+    last = k + np.int64((entry >> _U10) & _U127)
+    value = extend_complement(bits, entry >> _U28, (entry >> _U24) & _U15)
+    store_u16(block + load_u16(offsets + U64(2 * last)), value)
+    return last
+
+
+@inlined
+def _is_end(entry: Any, k: int) -> bool:
+    """Does the entry end the block, exactly: by its 63rd coefficient, or by end-of-block after at most that?"""
+    return entry & _U63 != _U0 and (k == 63 or (END_OF_BLOCK <= k < END_OF_BLOCK + 63))
+
+
+@inlined
+def _decode_ac(
+    bits: Any, n_bits: Any, place: Any, component: Any, block: Any, offsets: Any, codes: Any, limits: Any
+) -> Any:
+    """The block's AC coefficients into its lane; the last item is False where the data make no block."""
+    table = load_u64(_slot(component, _AC))
+    k = 0  # invariant at the loop's head: 0 <= k <= 62
+    while True:
+        bits, n_bits, place = refill(bits, n_bits, place)
+        entry = load_u32(table + (bits >> _AC_SHIFT) * _U4)
+        last = _store_entry(bits, entry, k, block, offsets)
+        if last < 63:
+            # a second entry from the same refill: each drops at most 26 bits of the 56
+            k = last
+            bits <<= entry & _U63
+            n_bits -= entry
+            entry = load_u32(table + (bits >> _AC_SHIFT) * _U4)
+            last = _store_entry(bits, entry, k, block, offsets)
+            if last < 63:
+                k = last
+                bits <<= entry & _U63
+                n_bits -= entry
+                continue
+        if _is_end(entry, last):
+            return bits << (entry & _U63), n_bits - entry, place, True
+        bits, n_bits, place = refill(bits, n_bits, place)
+        code = _slow(bits, component, _AC_CODE, AC_BITS if entry & _U63 == _U0 else 0, codes, limits)
+        if code == 0:
+            return bits, n_bits, place, False
+        size, length = U64(code & 15), U64(code >> 8)
+        value = extend(bits, length, size)
+        bits <<= length + size
+        n_bits -= length + size
+        if size == _U0:
+            if code & 255 != 0xF0:
+                return bits, n_bits, place, True
+            k += 16
+        else:
+            k += ((code >> 4) & 15) + 1
+        if k > 63:
+            return bits, n_bits, place, False
+        if size != _U0:
+            store_u16(block + load_u16(offsets + U64(2 * k)), value)
+        if k == 63:
+            return bits, n_bits, place, True
+
+
+@inlined
+def _skip_ac(bits: Any, n_bits: Any, place: Any, component: Any, codes: Any, limits: Any) -> Any:
+    """As `_decode_ac` for a block that nobody needs."""
+    table = load_u64(_slot(component, _AC))
+    k = 0
+    while True:
+        bits, n_bits, place = refill(bits, n_bits, place)
+        entry = load_u32(table + (bits >> _AC_SHIFT) * _U4)
+        last = k + np.int64((entry >> _U10) & _U127)
+        if last < 63:
+            k = last
+            bits <<= entry & _U63
+            n_bits -= entry
+            entry = load_u32(table + (bits >> _AC_SHIFT) * _U4)
+            last = k + np.int64((entry >> _U10) & _U127)
+            if last < 63:
+                k = last
+                bits <<= entry & _U63
+                n_bits -= entry
+                continue
+        if _is_end(entry, last):
+            return bits << (entry & _U63), n_bits - entry, place, True
+        bits, n_bits, place = refill(bits, n_bits, place)
+        code = _slow(bits, component, _AC_CODE, AC_BITS if entry & _U63 == _U0 else 0, codes, limits)
+        if code == 0:
+            return bits, n_bits, place, False
+        size, length = U64(code & 15), U64(code >> 8)
+        bits <<= length + size
+        n_bits -= length + size
+        if size == _U0 and code & 255 != 0xF0:
+            return bits, n_bits, place, True
+        k += 16 if size == _U0 else ((code >> 4) & 15) + 1
+        if k >= 63:
+            return bits, n_bits, place, k == 63
+
+
+@njit
+def _start(frame: Any, quant: Any, dc: Any, ac: Any, batches: Any, state: Any) -> None:
+    """Fill the components' states."""
+    for c in range(frame[N_COMPONENTS]):
+        o = _STATE * c
+        state[o + _DC] = U64(dc.ctypes.data) + U64(frame[DC_TABLE + c] << (DC_BITS + 2))
+        state[o + _AC] = U64(ac.ctypes.data) + U64(frame[AC_TABLE + c] << (AC_BITS + 2))
+        state[o + _PREDICTOR] = 0
+        state[o + _LANE] = 0
+        state[o + _BATCH] = U64(batches.ctypes.data) + U64(c * BATCH_BYTES)
+        state[o + _TARGETS] = U64(state.ctypes.data) + U64(8 * (_TARGET_AT + c * N_LANES))
+        state[o + _QUANT] = U64(quant.ctypes.data) + U64(128 * frame[QUANT_TABLE + c])
+        state[o + _DC_CODE] = U64(frame[DC_TABLE + c])
+        state[o + _AC_CODE] = U64(4 + frame[AC_TABLE + c])
+
+
+@inlined
+def _flush(frame: Any, c: int, component: Any, room: Any, pixels: Any, n: int) -> None:
+    """IDCT of a component's batch into its plane, or, in 4:4:4, of all three into RGB."""
+    if frame[LAYOUT] == YUV444:
+        if c == 2:
+            first = component - _STATE_BYTES - _STATE_BYTES
+            quants = (
+                load_u64(_slot(first, _QUANT)),
+                load_u64(_slot(first + _STATE_BYTES, _QUANT)),
+                load_u64(_slot(component, _QUANT)),
+            )
+            batch, targets = load_u64(_slot(first, _BATCH)), load_u64(_slot(first, _TARGETS))
+            flush_444(batch, quants[0], quants[1], quants[2], room, targets, pixels, U64(frame[STRIDE]), n)
+    else:
+        batch, quant = load_u64(_slot(component, _BATCH)), load_u64(_slot(component, _QUANT))
+        flush_plane(batch, quant, room, load_u64(_slot(component, _TARGETS)), pixels, U64(frame[STRIDE + c]), n)
+
+
+@inlined
+def _target(frame: Any, c: int, row: int, column: int, block: int) -> Any:
+    """Byte offset of a block's first sample; row and column count MCUs from the region's first."""
+    layout = frame[LAYOUT]
+    if layout == YUV444:
+        return U64(row * 8 * frame[STRIDE] + column * 24)
+    if c == 0 and layout == YUV420:
+        return U64((row * 16 + (block >> 1) * 8) * frame[STRIDE] + column * 16 + (block & 1) * 8)
+    if c == 0 and layout == YUV422:
+        return U64(row * 8 * frame[STRIDE] + column * 16 + block * 8)
+    return U64(frame[PLANE + c] + row * 8 * frame[STRIDE + c] + column * 8)
+
+
+@inlined
+def _finish_block(frame: Any, c: int, component: Any, target: Any, room: Any, pixels: Any) -> None:
+    """Note where the block in the current lane goes; transform the batch when it is full."""
+    lane = load_u64(_slot(component, _LANE))
+    store_u64(load_u64(_slot(component, _TARGETS)) + lane * _U8, target)
+    lane += _U1
+    if lane == U64(N_LANES):
+        _flush(frame, c, component, room, pixels, N_LANES)
+        lane = _U0
+    store_u64(_slot(component, _LANE), lane)
+
+
+@njit
+def decode_scan(
+    frame: Any, codes_: Any, limits_: Any, quant: Any, dc: Any, ac: Any, data: Any, segments: Any, n_segments: int,
+    batches: Any, state: Any, offsets_: Any, pixels_: Any,
+) -> int:  # fmt: skip
+    """Decode the region's MCUs into planes or RGB.
+
+    data : the unstuffed scan with its padding      segments : of `unstuff`      batches : (3 x 65 x 32,) int16, zeros
+    state : (STATE_WORDS,) uint64, scratch          offsets_ : STORE_OFFSET      pixels_ : planes, laid out by `frame`
+
+    Reads stay inside of `data`: its padding covers an MCU's most, and the place is checked after each.
+    On an error `batches` is left dirty: the caller clears it.
+    """
+    _start(frame, quant, dc, ac, batches, state)
+    components = U64(state.ctypes.data)
+    room = components + U64(8 * _ROOM_AT)
+    pixels, offsets = U64(pixels_.ctypes.data), U64(offsets_.ctypes.data)
+    codes, limits = U64(codes_.ctypes.data), U64(limits_.ctypes.data)
+    base = U64(data.ctypes.data)
+    layout, n_components = frame[LAYOUT], frame[N_COMPONENTS]
+    n_luma = 4 if layout == YUV420 else 2 if layout == YUV422 else 1
+    n_blocks = n_luma + n_components - 1
+    first_row, first_column, end_column = frame[FIRST_ROW], frame[FIRST_COLUMN], frame[END_COLUMN]
+    interval = frame[RESTART_INTERVAL]
+    left = interval
+    segment = 0
+    place, end = base + U64(segments[0]), base + U64(segments[1])
+    bits, n_bits = _U0, _U0
+    for row in range(frame[END_ROW]):
+        for column in range(frame[MCUS_ACROSS]):
+            if interval > 0:
+                if left == 0:
+                    segment += 1
+                    if segment >= n_segments:
+                        return CORRUPT
+                    place, end = base + U64(segments[2 * segment]), base + U64(segments[2 * segment + 1])
+                    bits, n_bits = _U0, _U0
+                    for c in range(n_components):
+                        state[_STATE * c + _PREDICTOR] = 0
+                    left = interval
+                left -= 1
+            is_inside = row >= first_row and first_column <= column < end_column
+            component = components
+            for block in range(n_blocks):
+                if block >= n_luma:
+                    component += _STATE_BYTES
+                bits, n_bits, place, value, is_sound = _decode_dc(bits, n_bits, place, component, codes, limits)
+                if not is_sound:
+                    return CORRUPT
+                if is_inside:
+                    lane = load_u64(_slot(component, _BATCH)) + load_u64(_slot(component, _LANE)) * _U2
+                    store_u16(lane, value)
+                    bits, n_bits, place, is_sound = _decode_ac(
+                        bits, n_bits, place, component, lane, offsets, codes, limits
+                    )
+                    c = max(block - n_luma + 1, 0)
+                    target = _target(frame, c, row - first_row, column - first_column, block)
+                    _finish_block(frame, c, component, target, room, pixels)
+                else:
+                    bits, n_bits, place, is_sound = _skip_ac(bits, n_bits, place, component, codes, limits)
+                if not is_sound:
+                    return CORRUPT
+            if is_beyond(n_bits, place, end):
+                return CORRUPT
+    for c in range(n_components):
+        n = np.int64(state[_STATE * c + _LANE])
+        if n > 0:
+            _flush(frame, c, components + U64(c) * _STATE_BYTES, room, pixels, n)
+    return OK

@@ -1,0 +1,223 @@
+"""The layer between the kernels and LLVM: memory by address, and vectors of 512 bits.
+
+`@vector_op(n)` turns a builder function ``f(b, a0, .. a(n-1))`` into something that jitted code can call with n uint64
+arguments; ``b`` is an llvmlite IRBuilder. Vectors are LLVM's own, 64 bytes wide on every processor: LLVM splits them
+into what the processor has (AVX-512, AVX2, SSE, NEON), so each kernel is written once. Only where LLVM finds a bad
+translation there is a second one, an x86 instruction by name, and only in this file or behind its constants.
+
+Nothing here checks a bound. Every caller states why its addresses are inside of its arrays.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from kernels.isa import INSTRUCTION_SET
+
+HAS_AVX512 = INSTRUCTION_SET == "avx512"
+
+#: An address, or any 64 bits, in jitted code. Unsigned: numba makes signed indices pay for wrap-around.
+U64 = np.uint64
+
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+F16, F32 = ir.HalfType(), ir.FloatType()
+
+
+def vector_op(n_args: int, returns: Any = types.void) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator: a builder function of `n_args` uint64 becomes callable from jitted code."""
+    names = ["typingctx", *(f"a{i}" for i in range(n_args))]
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+
+    def decorate(build: Callable[..., Any]) -> Any:
+        def implement(_typingctx: Any, *_types: Any) -> Any:
+            def generate(context: Any, b: Any, _signature: Any, args: Any) -> Any:
+                result = build(b, *args)
+                return context.get_dummy_value() if result is None else result
+
+            return returns(*[types.uint64] * n_args), generate
+
+        implement.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        implement.__name__ = build.__name__
+        return intrinsic(implement)
+
+    return decorate
+
+
+# -- building blocks of builder functions: b is the IRBuilder, the rest are LLVM values unless typed
+
+
+def vec(element: Any, n: int) -> Any:
+    """Type of a vector."""
+    return ir.VectorType(element, n)
+
+
+def const(value: int | float, n: int, element: Any = I32) -> Any:
+    """A vector with the same constant in each lane."""
+    return ir.Constant(vec(element, n), [value] * n)
+
+
+def const64(value: int) -> Any:
+    """A 64-bit constant, for address arithmetic."""
+    return ir.Constant(I64, value)
+
+
+def at(b: Any, address: Any, offset: int) -> Any:
+    """address + offset."""
+    return b.add(address, const64(offset)) if offset else address
+
+
+def load(b: Any, address: Any, kind: Any, offset: int = 0) -> Any:
+    """Read a value or vector at any alignment."""
+    return b.load(b.inttoptr(at(b, address, offset), kind.as_pointer()), align=1)
+
+
+def store(b: Any, value: Any, address: Any, offset: int = 0) -> None:
+    """Write a value or vector at any alignment."""
+    b.store(value, b.inttoptr(at(b, address, offset), value.type.as_pointer()), align=1)
+
+
+def shuffle(b: Any, x: Any, y: Any, lanes: Iterable[int]) -> Any:
+    """Lanes of x, then of y, by constant index."""
+    picked = list(lanes)
+    return b.shuffle_vector(x, y, ir.Constant(vec(I32, len(picked)), picked))
+
+
+def splat(b: Any, value: Any, n: int) -> Any:
+    """A scalar in each lane."""
+    undefined = ir.Constant(vec(value.type, n), ir.Undefined)
+    first = b.insert_element(undefined, value, ir.Constant(I32, 0))
+    return b.shuffle_vector(first, undefined, const(0, n))
+
+
+def call(b: Any, name: str, returns: Any, *args: Any) -> Any:
+    """An LLVM intrinsic by name."""
+    function = cgutils.get_or_insert_function(b.module, ir.FunctionType(returns, [a.type for a in args]), name)
+    return b.call(function, args)
+
+
+def clamp(b: Any, v: Any, low: int | Any, high: int | Any) -> Any:
+    """Signed limits, the same in each lane."""
+    low, high = const(low, v.type.count, v.type.element), const(high, v.type.count, v.type.element)
+    v = b.select(b.icmp_signed("<", v, low), low, v)
+    return b.select(b.icmp_signed(">", v, high), high, v)
+
+
+# -- scalars by address
+
+
+def _loader(kind: Any, *, swapped: bool = False) -> Any:
+    def build(b: Any, address: Any) -> Any:
+        value = load(b, address, kind)
+        if swapped:
+            value = b.bswap(value)
+        return value if kind.width == 64 else b.zext(value, I64)
+
+    return vector_op(1, types.uint64)(build)
+
+
+def _storer(kind: Any) -> Any:
+    def build(b: Any, address: Any, value: Any) -> None:
+        store(b, value if kind.width == 64 else b.trunc(value, kind), address)
+
+    return vector_op(2)(build)
+
+
+load_u64_be = _loader(I64, swapped=True)
+load_u64, load_u32, load_u16, load_u8 = _loader(I64), _loader(I32), _loader(I16), _loader(I8)
+store_u64, store_u16 = _storer(I64), _storer(I16)
+
+
+@vector_op(1, types.uint64)
+def trailing_zeros(b: Any, value: Any) -> Any:
+    """Number of zero bits below the lowest one; 64 for 0."""
+    return b.cttz(value, ir.Constant(I1, 0))
+
+
+@vector_op(2, types.uint64)
+def copy64_find_ff(b: Any, target: Any, source: Any) -> Any:
+    """Copy 64 bytes and return the bit mask of those equal to 0xFF."""
+    bytes64 = vec(I8, 64)
+    value = load(b, source, bytes64)
+    store(b, value, target)
+    return b.bitcast(b.icmp_unsigned("==", value, const(255, 64, I8)), I64)
+
+
+# -- 32 lanes of int16: the width of the JPEG kernels
+
+N_LANES = 32
+V16, H32, B64, B32 = vec(I16, N_LANES), vec(I32, N_LANES // 2), vec(I8, 2 * N_LANES), vec(I8, N_LANES)
+V16_BYTES = 2 * N_LANES
+
+
+def pair16(low: int, high: int) -> Any:
+    """Constant (low, high) in each pair of int16 lanes: weights for `multiply_add_pairs`."""
+    return ir.Constant(V16, [low & 0xFFFF, high & 0xFFFF] * (N_LANES // 2))
+
+
+def const16(value: int) -> Any:
+    """Constant in 32 int16 lanes."""
+    return const(value & 0xFFFF, N_LANES, I16)
+
+
+def unpack(b: Any, x: Any, y: Any, *, high: bool) -> Any:
+    """Interleave the low or high halves of x and y within each 128 bits (punpckl / punpckh)."""
+    n = x.type.count
+    per = n // 4
+    first = per // 2 if high else 0
+    lanes = []
+    for group in range(4):
+        for i in range(first, first + per // 2):
+            lanes += [group * per + i, n + group * per + i]
+    return shuffle(b, x, y, lanes)
+
+
+def multiply_add_pairs(b: Any, x: Any, weights: Any) -> Any:
+    """32 int16 pairs -> 16 int32: ``x[2i] * w[2i] + x[2i+1] * w[2i+1]`` (pmaddwd)."""
+    if HAS_AVX512:
+        return call(b, "llvm.x86.avx512.pmaddw.d.512", H32, x, weights)
+    even, odd = range(0, N_LANES, 2), range(1, N_LANES, 2)
+    products = [
+        b.mul(*(b.sext(shuffle(b, v, v, half), H32) for v in (x, weights)))
+        for half in (even, odd)
+    ]
+    return b.add(*products)
+
+
+def multiply_high(b: Any, x: Any, weight: int) -> Any:
+    """``(x * weight) >> 16`` of 32 int16 (pmulhw)."""
+    if HAS_AVX512:
+        return call(b, "llvm.x86.avx512.pmulh.w.512", V16, x, const16(weight))
+    wide = vec(I32, N_LANES)
+    product = b.mul(b.sext(x, wide), const(weight & 0xFFFFFFFF, N_LANES))
+    return b.trunc(b.ashr(product, const(16, N_LANES)), V16)
+
+
+def _packed_lanes(n: int) -> list[int]:
+    """Two vectors of n lanes each -> one of 2n, joined within each 128 bits."""
+    per = n // 4
+    return [lane for g in range(4) for base in (0, n) for lane in range(base + g * per, base + (g + 1) * per)]
+
+
+def pack_int16(b: Any, x: Any, y: Any) -> Any:
+    """int32 -> int16 with saturation, within each 128 bits (packssdw); undoes `unpack` low, high."""
+    if HAS_AVX512:
+        return call(b, "llvm.x86.avx512.packssdw.512", V16, x, y)
+    half = vec(I16, N_LANES // 2)
+    x, y = (b.trunc(clamp(b, v, -32768, 32767), half) for v in (x, y))
+    return shuffle(b, x, y, _packed_lanes(N_LANES // 2))
+
+
+def pack_uint8(b: Any, x: Any, y: Any) -> Any:
+    """int16 -> uint8 with saturation, within each 128 bits (packuswb)."""
+    if HAS_AVX512:
+        return call(b, "llvm.x86.avx512.packuswb.512", B64, x, y)
+    x, y = (b.trunc(clamp(b, v, 0, 255), B32) for v in (x, y))
+    return shuffle(b, x, y, _packed_lanes(N_LANES))
