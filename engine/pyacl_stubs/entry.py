@@ -1,0 +1,93 @@
+"""What every call has in common: positional integers in, documented return shape out, failures as codes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+import typing
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from engine.pyacl_stubs.codes import AclError
+from engine.pyacl_stubs.process import PROCESS
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Failed = Callable[[int], Any]
+
+
+def only_code(code: int) -> int:
+    """``ret``"""
+    return code
+
+
+def with_zero(code: int) -> tuple[int, int]:
+    """``(value, ret)`` with a NULL value."""
+    return 0, code
+
+
+def with_dict(code: int) -> tuple[dict[str, Any], int]:
+    """``({}, ret)``"""
+    return {}, code
+
+
+def bare_zero(code: int) -> int:
+    """A bare value; NULL where there is none."""
+    return 0
+
+
+def entry(name: str, failed: Failed = only_code, needs_init: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function one of pyACL's.
+
+    failed : the return value that tells a code, in the function's documented shape
+    The function raises AclError to fail, and everything else (TypeError of a wrong argument) reaches the program.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        kinds = _argument_kinds(function)
+        n_arguments = len(kinds)
+        run: Callable[..., R] = function
+
+        @functools.wraps(function)
+        def call(*args: Any) -> Any:
+            if len(args) == n_arguments:
+                for value, kind in zip(args, kinds, strict=True):
+                    if kind is not None and type(value) is not kind:
+                        args = _converted(name, args, kinds)
+                        break
+            elif args:
+                args = _converted(name, args, kinds)
+            try:
+                if needs_init:
+                    PROCESS.check_ready()
+                if PROCESS.faults is not None:
+                    PROCESS.faults.before(name)
+                return run(*args)
+            except AclError as error:
+                PROCESS.record_failure(name, error)
+                return failed(error.code)
+
+        call.acl_name = name  # type: ignore[attr-defined]
+        return typing.cast("Callable[P, R]", call)
+
+    return decorate
+
+
+def _argument_kinds(function: Callable[..., Any]) -> tuple[type | None, ...]:
+    """The exact type that each argument must have, None for any."""
+    hints = typing.get_type_hints(function)
+    exact = (int, str, bytes, float)
+    return tuple(hints[p] if hints.get(p) in exact else None for p in inspect.signature(function).parameters)
+
+
+def _converted(name: str, args: tuple[Any, ...], kinds: tuple[type | None, ...]) -> tuple[Any, ...]:
+    """Integers of other types as int. Raises TypeError for what pyACL's argument parser refuses."""
+    fixed = list(args)
+    for i, (value, kind) in enumerate(zip(args, kinds, strict=False)):
+        if kind is None or isinstance(value, kind):
+            continue
+        if kind is not int or not hasattr(value, "__index__"):
+            raise TypeError(f"{name}() argument {i + 1} must be {kind.__name__}, not {type(value).__name__}")
+        fixed[i] = operator.index(value)
+    return tuple(fixed)

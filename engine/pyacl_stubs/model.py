@@ -1,0 +1,123 @@
+"""A loaded model, its description and the datasets it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.pyacl_stubs.codes import AclError, Code
+from engine.pyacl_stubs.memory import Block, Span
+from engine.pyacl_stubs.numerics import Numerics
+from engine.pyacl_stubs.om import Om, OmError, TensorSpec
+from engine.pyacl_stubs.process import Context
+from engine.pyacl_stubs.profile import Profile
+from engine.pyacl_stubs.schedule import Task
+
+#: ACL's numbers of the types; NumPy's are different ones.
+DTYPE_CODES = {"float32": 0, "float16": 1, "int8": 2, "int32": 3, "uint8": 4, "int64": 9}
+FORMAT_CODES = {"NCHW": 0, "NHWC": 1, "ND": 2}
+#: Name of the input that a dynamic batch model has more (ACL_DYNAMIC_TENSOR_NAME), and its bytes: one int64.
+DYNAMIC_INPUT = "ascend_mbatch_shape_data"
+DYNAMIC_INPUT_SPEC = TensorSpec(DYNAMIC_INPUT, (1, 1), "int64", "ND")
+#: Memory that a loaded model takes of its chip beside its weights.
+WORK_BYTES = 16 << 20
+
+
+@dataclass(eq=False)
+class Model:
+    """One load of an .om: belongs to the context it was loaded in.
+
+    last : its latest execution; a model must not run on two streams at once
+    """
+
+    id: int
+    om: Om
+    context: Context
+    origin: str
+    numerics: Numerics
+    profile: Profile
+    memory: list[Block] = field(default_factory=list)
+    last: Task | None = None
+    #: The gear that was set last; 0 before that.
+    batch: int = 0
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the description lists: with dynamic batch one more."""
+        return (*self.om.inputs, DYNAMIC_INPUT_SPEC) if self.om.is_dynamic else self.om.inputs
+
+    def __str__(self) -> str:
+        return f"model {self.id} of device {self.context.device.id}"
+
+
+@dataclass(eq=False)
+class Desc:
+    """A model description; empty until get_desc."""
+
+    handle: int
+    origin: str
+    model: Model | None = None
+
+    def __str__(self) -> str:
+        return f"model description {self.handle:#x}"
+
+
+@dataclass(eq=False)
+class DataBuffer:
+    """An address and a size; does not own the memory."""
+
+    handle: int
+    origin: str
+    address: int
+    n_bytes: int
+
+    def __str__(self) -> str:
+        return f"data buffer {self.handle:#x}"
+
+
+@dataclass(eq=False)
+class Dataset:
+    """Inputs or outputs of an execution. batch : of a dynamic model, 0 until it is set."""
+
+    handle: int
+    origin: str
+    buffers: list[DataBuffer] = field(default_factory=list)
+    batch: int = 0
+
+    def __str__(self) -> str:
+        return f"dataset {self.handle:#x}"
+
+
+def tensor_bytes(spec: TensorSpec, om: Om) -> int:
+    """Bytes of a tensor for the largest batch."""
+    return 8 if spec is DYNAMIC_INPUT_SPEC else spec.row_bytes * om.batch
+
+
+def _view(span: Span, spec: TensorSpec, batch: int) -> npt.NDArray[Any]:
+    n_bytes = spec.row_bytes * batch
+    memory: Any = span.view()
+    return np.frombuffer(memory, np.uint8, n_bytes).view(spec.dtype).reshape(batch, *spec.dims[1:])
+
+
+def run(model: Model, spans: tuple[Sequence[Span], Sequence[Span]], batch: int, is_wrong: bool) -> None:
+    """Compute one batch: the effect of an execute. Raises AclError when its memory or its network fails."""
+    ins, outs = spans
+    for span in (*ins, *outs):
+        span.check_live()
+    om = model.om
+    inputs = [_view(span, spec, batch) for span, spec in zip(ins, om.inputs, strict=True)]
+    outputs = [_view(span, spec, batch) for span, spec in zip(outs, om.outputs, strict=True)]
+    try:
+        model.numerics(inputs, outputs)
+    except OmError as error:
+        raise AclError(Code.RT_MODEL_EXECUTE, str(error)) from None
+    except Exception as error:  # whatever the network raises is a failed execution, not a crash of the worker
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise AclError(Code.RT_MODEL_EXECUTE, f"{model} failed: {text}") from None
+    if is_wrong:
+        for out in outputs:
+            out[...] = np.roll(out, 1, axis=-1)

@@ -1,0 +1,79 @@
+"""What a simulated model computes: ONNX Runtime, or the fingerprint of each row."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.pyacl_stubs.om import Om, OmError
+
+#: (inputs, outputs): arrays of the batch in the model's own dtypes; the outputs are overwritten.
+Numerics = Callable[[Sequence[npt.NDArray[Any]], Sequence[npt.NDArray[Any]]], None]
+
+
+class NumericsCache:
+    """Sessions of this process by content: four chips that load one file share its weights."""
+
+    def __init__(self, n_threads: int) -> None:
+        self._n_threads = n_threads
+        self._sessions: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def numerics(self, om: Om) -> Numerics:
+        """The computation of a model. Nothing is loaded before its first call."""
+        if om.kind == "fingerprint":
+            return _fingerprint
+        return lambda inputs, outputs: self._run_onnx(om, inputs, outputs)
+
+    def _run_onnx(self, om: Om, inputs: Sequence[npt.NDArray[Any]], outputs: Sequence[npt.NDArray[Any]]) -> None:
+        session = self._session(om)
+        names = [value.name for value in session.get_inputs()]
+        feeds = {name: _as_float(array, om) for name, array in zip(names, inputs, strict=True)}
+        for out, result in zip(outputs, session.run(None, feeds), strict=True):
+            np.copyto(out, result, casting="same_kind")
+
+    def _session(self, om: Om) -> Any:
+        with self._lock:
+            if om.sha256 not in self._sessions:
+                self._sessions[om.sha256] = _new_session(om, self._n_threads)
+            return self._sessions[om.sha256]
+
+
+def _new_session(om: Om, n_threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = n_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(om.payload, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        raise OmError(f"ONNX Runtime cannot load the model: {' '.join(str(error).split())}") from None
+
+
+def _as_float(array: npt.NDArray[Any], om: Om) -> npt.NDArray[np.float32]:
+    """The float32 NCHW input of the network, from what lies in device memory."""
+    if om.aipp is None:
+        return array.astype(np.float32, copy=False)
+    pixels = array[..., ::-1] if om.aipp.is_swapped else array
+    offset = np.array(om.aipp.mean, np.float32) + np.array(om.aipp.minimum, np.float32)
+    scaled = (pixels.astype(np.float32) - offset) * np.array(om.aipp.var_reci, np.float32)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def _fingerprint(inputs: Sequence[npt.NDArray[Any]], outputs: Sequence[npt.NDArray[Any]]) -> None:
+    from kernels.fingerprint import fingerprint_logits  # compiles; only where it is used
+
+    rows = inputs[0].reshape(len(inputs[0]), -1).view(np.uint8)
+    out = outputs[0]
+    if out.dtype == np.float32:
+        fingerprint_logits(rows, out)
+        return
+    logits = np.empty(out.shape, np.float32)
+    fingerprint_logits(rows, logits)
+    out[...] = logits

@@ -1,0 +1,62 @@
+"""``python -m engine.pyacl_stubs.om``: make simulated .om files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from engine.pyacl_stubs.om import Aipp, OmError, OmVariant, build_om
+from engine.pyacl_stubs.profile import load_profile
+
+
+@click.command()
+@click.argument("model")
+@click.option("--batch", default="1", show_default=True, help="Batch sizes, e.g. 1,4,16: one file each.")
+@click.option("--dynamic-batch", is_flag=True, help="One file with all batch sizes.")
+@click.option("--aipp", is_flag=True, help="uint8 NHWC input, normalised on the chip.")
+@click.option("--fp16-input", is_flag=True, help="float16 input.")
+@click.option("--fp16-output", is_flag=True, help="float16 output.")
+@click.option("--soc", default="Ascend310", show_default=True, help="Chip that it is for.")
+@click.option("--profile", default="", help="Rates that go with the model; default: the simulator's setting.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The .om to write.")
+def main(
+    model: str,
+    batch: str,
+    dynamic_batch: bool,
+    aipp: bool,
+    fp16_input: bool,
+    fp16_output: bool,
+    soc: str,
+    profile: str,
+    output: Path,
+) -> None:
+    """Make a simulated .om of MODEL: "fingerprint", or the path of an ONNX file.
+
+    Where several static batch sizes are asked for, X.om becomes X_bs1.om, X_bs4.om ...
+    """
+    try:
+        batches = [int(size) for size in batch.split(",")]
+        if profile:
+            load_profile(profile)
+        variant = OmVariant(
+            input_dtype="float16" if fp16_input else "float32",
+            output_dtype="float16" if fp16_output else "float32",
+            aipp=Aipp() if aipp else None,
+            profile=profile,
+        )
+        _build_all(model, output, batches, dynamic_batch, soc, variant)
+    except (OmError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _build_all(model: str, output: Path, batches: list[int], is_dynamic: bool, soc: str, variant: OmVariant) -> None:
+    if is_dynamic:
+        build_om(model, output, max(batches), soc, variant=replace(variant, gears=tuple(batches)))
+        click.echo(output)
+        return
+    for size in batches:
+        path = output.with_name(f"{output.stem}_bs{size}{output.suffix}") if len(batches) > 1 else output
+        build_om(model, path, size, soc, variant=variant)
+        click.echo(path)
