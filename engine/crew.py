@@ -41,6 +41,11 @@ class Member:
     def title(self) -> str:
         return f"{self.role} {self.number} (pid {self.process.pid})"
 
+    def send(self, message: Message) -> None:
+        """Send; a process that has died shows as the end of its pipe, where its work is taken back."""
+        with contextlib.suppress(OSError):
+            self.channel.send(message)
+
 
 @dataclass(frozen=True)
 class Death:

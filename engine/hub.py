@@ -79,7 +79,7 @@ class Hub:
                         return
                     decoder.n_held += 1
                     samples = [position % self._n_samples for position in self._ledger.positions(slot)]
-                    self._send(decoder, Fill(slot, samples))
+                    decoder.send(Fill(slot, samples))
 
     def _hand_out_runs(self) -> None:
         """Ready slots go to the chips with the most room in their windows."""
@@ -91,7 +91,7 @@ class Hub:
             slot = self._ledger.next_ready(device)
             assert slot is not None
             self._credit[device] -= 1
-            self._send(feeder, Run(slot, len(self._ledger.positions(slot)), device))
+            feeder.send(Run(slot, len(self._ledger.positions(slot)), device))
 
     def _handle(self, member: Member, message: Message | Death) -> None:
         match message:
@@ -106,7 +106,7 @@ class Hub:
             case Failed():
                 raise message.exception()
             case Opened():
-                self._send(member, Attach.of(self._arena.layout))
+                member.send(Attach.of(self._arena.layout))
             case Started():
                 member.is_started = True
             case _:
@@ -175,7 +175,7 @@ class Hub:
         for position in poison:
             self._fail(position, f"its decoder {death.cause} each time")
         self._watcher.notice(f"{member.title} {death.cause}; {len(again)} samples are decoded again by another one")
-        self._send(self._crew.start_decoder(member.number), Attach.of(self._arena.layout))
+        self._crew.start_decoder(member.number).send(Attach.of(self._arena.layout))
 
     def _bury_feeder(self, member: Member, death: Death) -> None:
         n_slots = sum(self._ledger.device_died(device) for device in self._tally.chips)
@@ -193,11 +193,3 @@ class Hub:
         self._watcher.notice(f"chip {lost.device} is lost ({lost.text}); its {n_slots} slots go to the others")
         if not self._credit:
             raise DeviceError(f"no chip is left; the last one: {lost.text}", chip=lost.device, code=lost.code)
-
-    @staticmethod
-    def _send(member: Member, message: Message) -> None:
-        """A peer that died shows as the end of its pipe: its work is taken back there."""
-        try:
-            member.channel.send(message)
-        except OSError:
-            return

@@ -15,15 +15,16 @@ import numpy as np
 from engine.arena import Arena, allocate, create_arena_fd
 from engine.backends.base import DeviceJob
 from engine.collector import Collector
-from engine.crew import Crew, CrewPlan, Death
-from engine.errors import EngineError, ModelError, WorkerError
+from engine.crew import Crew, CrewPlan
+from engine.errors import EngineError, ModelError
 from engine.host import check_memory
 from engine.hub import Hub, Watcher
 from engine.index import DataIndex
 from engine.layout import ArenaLayout, ImageLayout, batches_per_slot, default_n_slots
 from engine.ledger import Ledger
-from engine.messages import Attach, Failed, Opened, Started
+from engine.messages import Opened
 from engine.presets import PRESETS
+from engine.startup import Startup
 from engine.tally import RunTally
 from kernels.spec import PreprocessSpec
 
@@ -68,20 +69,21 @@ def run_pipeline(plan: Plan, watcher: Watcher) -> Outcome:
         CrewPlan(plan.start_method, arena_fd, names_fd, plan.index.names.root, plan.spec, plan.backend, plan.device_job)
     )
     try:
-        crew.start_feeder()
-        for number in range(plan.n_decoders):
-            crew.start_decoder(number)
-        opened = _await_opened(crew)
-        check_model(opened, plan)
-        layout = plan_arena(plan, opened)
-        check_memory(layout)
-        allocate(arena_fd, layout)
-        _await_started(crew, layout)
+        opened, layout = Startup(crew, plan.n_decoders, lambda opened: _make_arena(arena_fd, plan, opened)).finish()
         return _drive(plan, watcher, crew, opened, Arena(arena_fd, layout))
     finally:
         crew.close()
         os.close(arena_fd)
         os.close(names_fd)
+
+
+def _make_arena(fd: int, plan: Plan, opened: Opened) -> ArenaLayout:
+    """Check the model, then give the arena its size."""
+    check_model(opened, plan)
+    layout = plan_arena(plan, opened)
+    check_memory(layout)
+    allocate(fd, layout)
+    return layout
 
 
 def check_model(opened: Opened, plan: Plan) -> None:
@@ -125,37 +127,6 @@ def plan_arena(plan: Plan, opened: Opened) -> ArenaLayout:
     credit = slots_of_credit(plan.device_job.window, per_slot)
     n_slots = plan.n_slots or default_n_slots(n_chips, credit, plan.n_decoders)
     return ArenaLayout(n_slots, per_slot * opened.batch, ImageLayout(plan.spec.crop), opened.n_classes)
-
-
-def _await_opened(crew: Crew) -> Opened:
-    """The model's description, once every chip has loaded it."""
-    while True:
-        for member, message in crew.wait(None):
-            match message:
-                case Opened():
-                    return message
-                case Failed():
-                    raise message.exception()
-                case Death():
-                    raise WorkerError(f"{member.title} {message.cause} while it was starting")
-
-
-def _await_started(crew: Crew, layout: ArenaLayout) -> None:
-    """Every process has mapped the arena: from here on, time counts."""
-    assert crew.feeder is not None
-    waiting = [crew.feeder, *crew.decoders]
-    for member in waiting:
-        member.channel.send(Attach.of(layout))
-    while waiting:
-        for member, message in crew.wait(None):
-            match message:
-                case Started():
-                    member.is_started = True
-                    waiting.remove(member)
-                case Failed():
-                    raise message.exception()
-                case Death():
-                    raise WorkerError(f"{member.title} {message.cause} while it was starting")
 
 
 def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Arena) -> Outcome:

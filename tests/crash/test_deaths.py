@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -60,11 +61,9 @@ class Running:
 
     def _find(self, role: str) -> int:
         for pid in self.all_pids():
-            try:
+            with contextlib.suppress(OSError):
                 if Path(f"/proc/{pid}/comm").read_text().strip() == f"engine-{role}":
                     return pid
-            except OSError:
-                continue
         return 0
 
     def _poll(self, find: object) -> int:
@@ -107,7 +106,8 @@ def test_a_killed_process_costs_no_sample(
     os.kill(victim, signal.SIGKILL)
     code, errors = command.finish()
     assert code == 0, errors
-    assert f"{role} 0 (pid {victim}) was killed by SIGKILL" in errors or f"pid {victim}) was killed" in errors
+    # A victim that was still starting is replaced without a word: nothing was lost.
+    assert after_s < 1 or f"(pid {victim}) was killed by SIGKILL" in errors
     document = read_run(tmp_path)
     assert document["predictions_sha256"] == undisturbed["predictions_sha256"]
     dataset = document["dataset"]
