@@ -19,7 +19,8 @@ import platformdirs
 from engine.errors import ResourceError
 
 MIB = 1 << 20
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+#: What a full disk or a full quota reports.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def cache_dir(*parts: str) -> Path:
@@ -90,7 +91,7 @@ def atomic_path(path: Path, need_bytes: int | None = None) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise ResourceError(_full_disk(path, need_bytes)) from error
         raise
     finally:
