@@ -184,10 +184,7 @@ def multiply_add_pairs(b: Any, x: Any, weights: Any) -> Any:
     if HAS_AVX512:
         return call(b, "llvm.x86.avx512.pmaddw.d.512", H32, x, weights)
     even, odd = range(0, N_LANES, 2), range(1, N_LANES, 2)
-    products = [
-        b.mul(*(b.sext(shuffle(b, v, v, half), H32) for v in (x, weights)))
-        for half in (even, odd)
-    ]
+    products = [b.mul(*(b.sext(shuffle(b, v, v, half), H32) for v in (x, weights))) for half in (even, odd)]
     return b.add(*products)
 
 

@@ -6,13 +6,16 @@ that compile the same function at once.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
 from kernels.fingerprint import fingerprint_hash, fingerprint_logits
+from kernels.host import HostPath
 from kernels.rank import rank_rows
-from kernels.resample import Resampler
+from kernels.resample import Resampler, whole
 from kernels.spec import PreprocessSpec
 
 
@@ -20,6 +23,7 @@ def warm(spec: PreprocessSpec, progress: Callable[[str], None] | None = None) ->
     """Run every kernel of a run once, on a tiny input; `progress` is told which one comes next."""
     steps: list[tuple[str, Callable[[], None]]] = [
         ("resample", lambda: _warm_resample(spec)),
+        ("jpeg", lambda: _warm_jpeg(spec)),
         ("rank", _warm_rank),
         ("fingerprint", _warm_fingerprint),
     ]
@@ -30,9 +34,15 @@ def warm(spec: PreprocessSpec, progress: Callable[[str], None] | None = None) ->
 
 
 def _warm_resample(spec: PreprocessSpec) -> None:
-    rgb = np.zeros((spec.resize, spec.resize, 3), np.uint8)
-    rgb.flags.writeable = False  # as Pillow's pixels come: a type of its own to numba
-    Resampler(spec)(rgb, np.zeros((3, spec.crop, spec.crop), np.float32))
+    resample = Resampler(spec)
+    image = whole(np.zeros((spec.resize, spec.resize, 3), np.uint8))
+    resample(resample.plan(spec.resize, spec.resize), image, np.zeros((3, spec.crop, spec.crop), np.float32))
+
+
+def _warm_jpeg(spec: PreprocessSpec) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (spec.resize, spec.resize)).save(stream, "JPEG")
+    HostPath(spec)(stream.getvalue(), np.zeros((3, spec.crop, spec.crop), np.float32))
 
 
 def _warm_rank() -> None:

@@ -43,6 +43,7 @@ from kernels.jpeg.markers import parse_header
 from kernels.jpeg.scan import STATE_WORDS, STORE_OFFSET, decode_scan
 from kernels.jpeg.stuffing import OVERRUN, PADDING, unstuff
 from kernels.jpeg.upsample import row_memory, upsample
+from kernels.resample import Region
 
 U8 = npt.NDArray[np.uint8]
 
@@ -94,15 +95,12 @@ class JpegDecoder:
             code = self._decode(data)
         return code
 
-    def region(self) -> U8:
-        """View of the last decoded box, (height, width, 3) uint8."""
+    def region(self) -> Region:
+        """The last decoded box, valid until the next image."""
         left, top, right, bottom = self.frame[LEFT : BOTTOM + 1].tolist()
-        view: U8 = np.lib.stride_tricks.as_strided(
-            self.rgb[int(self.frame[RGB_OFFSET]) :],
-            (bottom - top, right - left, 3),
-            (int(self.frame[RGB_STRIDE]), 3, 1),
-        )
-        return view
+        pixels = self.rgb.view()
+        pixels.flags.writeable = False
+        return Region(pixels, int(self.frame[RGB_OFFSET]), int(self.frame[RGB_STRIDE]), left, top, right, bottom)
 
     def _decode(self, data: U8) -> int:
         return int(
@@ -145,7 +143,7 @@ def lay_out(frame: Any) -> Any:
     """
     left, top, right, bottom = frame[LEFT], frame[TOP], frame[RIGHT], frame[BOTTOM]
     layout = frame[LAYOUT]
-    if layout == YUV444 or layout == GRAY:
+    if layout in (YUV444, GRAY):
         frame[FIRST_COLUMN], frame[END_COLUMN] = left >> 3, (right + 7) >> 3
         frame[FIRST_ROW], frame[END_ROW] = top >> 3, (bottom + 7) >> 3
         width = 8 * (frame[END_COLUMN] - frame[FIRST_COLUMN])
@@ -215,5 +213,3 @@ def decode_region(
     if frame[LAYOUT] != YUV444:
         upsample(frame, planes, rows, rgb)
     return OK
-
-

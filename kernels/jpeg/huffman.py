@@ -32,7 +32,9 @@ MAX_DC_SIZE = 11
 
 
 @njit
-def build_tables(codes: Any, has_code: Any, built: Any, limits: Any, offsets: Any, dc: Any, single: Any, ac: Any) -> int:
+def build_tables(
+    codes: Any, has_code: Any, built: Any, limits: Any, offsets: Any, dc: Any, single: Any, ac: Any
+) -> int:
     """Build the tables of all codes present, except those that are still there from the last image.
 
     codes : (8, 272) uint8     built : (8, 273) uint8, the codes that the tables are of, and 1 when valid

@@ -104,7 +104,7 @@ def _segment(
         return _quant_tables(data, start, end, quant, seen)
     if marker == _DHT:
         return _huffman_tables(data, start, end, codes, has_code)
-    if marker == _SOF0 or marker == _SOF1:
+    if marker in (_SOF0, _SOF1):
         return _frame_header(data, start, end, frame, seen)
     if marker == _DRI:
         if end - start != 2:
@@ -220,7 +220,7 @@ def _frame_header(data: Any, start: int, end: int, frame: Any, seen: Any) -> int
         frame[QUANT_TABLE + j] = data[start + 8 + 3 * j]
         if frame[QUANT_TABLE + j] > 3:
             return CORRUPT
-    across = 16 if layout == YUV422 or layout == YUV420 else 8
+    across = 16 if layout in (YUV422, YUV420) else 8
     down = 16 if layout == YUV420 else 8
     frame[WIDTH], frame[HEIGHT], frame[N_COMPONENTS], frame[LAYOUT] = width, height, n, layout
     frame[MCUS_ACROSS], frame[MCUS_DOWN] = (width + across - 1) // across, (height + down - 1) // down
@@ -246,7 +246,7 @@ def _scan_header(data: Any, start: int, end: int, frame: Any, has_code: Any, see
     if data[start] != n or end - start != 4 + 2 * n:  # several scans, or nonsense
         return UNSUPPORTED
     first, second, third = seen[COMPONENT_ID], seen[COMPONENT_ID + 1], seen[COMPONENT_ID + 2]
-    if n == 3 and (first == second or second == third or first == third or not _is_ycc(seen)):
+    if n == 3 and (first in (second, third) or second == third or not _is_ycc(seen)):
         return UNSUPPORTED
     for j in range(n):
         if data[start + 1 + 2 * j] != seen[COMPONENT_ID + j]:
