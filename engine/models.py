@@ -98,7 +98,7 @@ def _simulated(onnx: Path, digest: str, batch: int, side: int) -> Path:
     info = describe(open_session(str(onnx), 1), str(onnx), batch)
     path = cache_dir("om") / f"{onnx.stem}-{digest[:16]}-{side}-bs{batch}.om"
     with atomic_path(path) as temporary:
-        build_om(onnx, temporary, batch=batch, image=info.shape, n_classes=info.n_classes)
+        build_om(onnx, temporary, batch=batch, n_classes=info.n_classes)
     return path
 
 
@@ -115,7 +115,7 @@ def _om(path: Path, name: str, digest: str, backend: str) -> Model:
         raise ModelError(f"the simulator cannot run {path}: {error}") from error
     if backend == "cann":
         raise ModelError(f"{path} is a simulated .om: a real chip needs one made by atc")
-    return Model(name, str(path), FINGERPRINT if om.payload_kind == FINGERPRINT else None, digest)
+    return Model(name, str(path), FINGERPRINT if om.kind == FINGERPRINT else None, digest)
 
 
 def _compile_hint(onnx: Path, batch: int, side: int) -> str:

@@ -20,7 +20,7 @@ class Progress:
         self._n_positions = n_positions
         self._label = label
         self._shows_accuracy = shows_accuracy
-        self._began_s = self._said_s = time.perf_counter()
+        self._began_s = self._said_s = 0.0  # set by the first call: starting the processes is not counted
         self._n_done = 0
         self._bar = (
             tqdm(total=n_positions, desc=label, unit="img", dynamic_ncols=True, mininterval=REFRESH_S, file=sys.stderr)
@@ -30,6 +30,8 @@ class Progress:
 
     def __call__(self, n_done: int, n_top1: int) -> None:
         """`n_done` positions are settled, `n_top1` of them right at first."""
+        if not self._began_s:
+            self._began_s = self._said_s = time.perf_counter()
         if n_done == self._n_done:
             return
         top1 = f"Top-1 {100 * n_top1 / n_done:.2f} %" if self._shows_accuracy else ""
