@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from engine.pyacl_stubs import memory
 from engine.pyacl_stubs.codes import SUCCESS, AclError, Code
 from engine.pyacl_stubs.entry import entry, with_zero
 from engine.pyacl_stubs.memory import ALIGNMENT, Block, Span
 from engine.pyacl_stubs.process import PROCESS, Context
+from engine.pyacl_stubs.races import watched_source
+from engine.pyacl_stubs.report import caller
 from engine.pyacl_stubs.schedule import Stream, Task
 from engine.pyacl_stubs.work import check_alive, queue_task, raise_first_error, record_on, stream_of, wait_for
 
@@ -111,8 +115,6 @@ def _check_not_in_use(block: Block, call: str) -> None:
 
 def _remember_freed(block: Block, call: str) -> None:
     if PROCESS.settings.is_strict:
-        from engine.pyacl_stubs.report import caller
-
         PROCESS.tombstones[block.address] = f"{block}, allocated at {block.origin}, was freed by {call} at {caller()}"
 
 
@@ -130,7 +132,7 @@ def memcpy(dst: int, dst_max: int, src: int, count: int, kind: int, /) -> int:
     direction = DIRECTIONS[kind]
     chip.settle()
     if PROCESS.races is not None:
-        PROCESS.races.on_host_access("acl.rt.memcpy", context, [source], [to])
+        PROCESS.races.on_host_access("acl.rt.memcpy", [source], [to])
     if kind == HOST_TO_HOST:
         memory.copy(to, source, count, hold_gil=PROCESS.settings.hold_gil)
         return SUCCESS
@@ -165,13 +167,26 @@ def memcpy_async(dst: int, dst_max: int, src: int, count: int, kind: int, stream
         _check_async(to, source, is_pinned)
     chip = context.device.chip
     direction = DIRECTIONS[kind]
-    task = Task(queue, "acl.rt.memcpy_async", lambda: memory.copy(to, source, count))
+    task = Task(queue, "acl.rt.memcpy_async", _copy_effect(to, source))
     duration_ns = PROCESS.profile.copy.duration_ns(count, direction, is_pinned)
     queue_task(task, chip.lane(direction), duration_ns, ((source,), (to,)), chip)
     if not is_pinned and PROCESS.settings.pageable_async == "blocks":
         wait_for(record_on(queue), chip)
         raise_first_error(queue)
     return SUCCESS
+
+
+def _copy_effect(dst: Span, src: Span) -> Callable[[], None]:
+    """What a queued copy does when it executes; strict mode looks whether its source was changed meanwhile."""
+    if not (PROCESS.settings.is_strict and src.is_pinned):
+        return lambda: memory.copy(dst, src, src.n_bytes)
+    check = watched_source(src, PROCESS.complain)
+
+    def checked_copy() -> None:
+        check()
+        memory.copy(dst, src, src.n_bytes)
+
+    return checked_copy
 
 
 def _refuse_host_to_host(stream: Stream) -> int:
@@ -238,7 +253,7 @@ def memset(ptr: int, max_count: int, value: int, count: int, /) -> int:
     span = _fill_span(ptr, max_count, count)
     context.device.chip.settle()
     if PROCESS.races is not None:
-        PROCESS.races.on_host_access("acl.rt.memset", context, [], [span])
+        PROCESS.races.on_host_access("acl.rt.memset", [], [span])
     memory.fill(span, value, count)
     hold_or_wait(PROCESS.clock.now_ns() + PROCESS.profile.copy.duration_ns(count, "d2d", True))
     return SUCCESS

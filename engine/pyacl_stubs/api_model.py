@@ -13,8 +13,10 @@ from engine.pyacl_stubs.codes import SUCCESS, AclError, Code
 from engine.pyacl_stubs.entry import entry, with_zero
 from engine.pyacl_stubs.memory import Block, Span
 from engine.pyacl_stubs.model import DYNAMIC_INPUT, WORK_BYTES, Dataset, Model, tensor_bytes
+from engine.pyacl_stubs.numerics import Numerics
 from engine.pyacl_stubs.om import VENDOR_MAGIC, Om, OmError, TensorSpec, parse_om
 from engine.pyacl_stubs.process import PROCESS, Context
+from engine.pyacl_stubs.profile import Profile, ProfileError
 from engine.pyacl_stubs.schedule import Stream, Task
 from engine.pyacl_stubs.work import check_alive, queue_task, raise_first_error, record_on, stream_of, wait_for
 
@@ -95,8 +97,7 @@ def _load(om: Om, work: tuple[int, int] = (0, 0), weight: tuple[int, int] = (0, 
     context = PROCESS.context()
     needed = _sizes(om)
     origin = PROCESS.origin()
-    profile = PROCESS.profile_named(om.profile) if om.profile else PROCESS.profile
-    model = Model(PROCESS.new_model_id(), om, context, origin, PROCESS.numerics.numerics(om), profile)
+    model = Model(PROCESS.new_model_id(), om, context, origin, *_numerics_and_rates(om))
     for (address, n_bytes), n_needed in zip((work, weight), needed, strict=True):
         if address == 0:
             model.memory.append(_allocate(context, n_needed, f"{origin} (load)"))
@@ -106,6 +107,14 @@ def _load(om: Om, work: tuple[int, int] = (0, 0), weight: tuple[int, int] = (0, 
             )
     PROCESS.models[model.id] = model
     return model.id
+
+
+def _numerics_and_rates(om: Om) -> tuple[Numerics, Profile]:
+    try:
+        profile = PROCESS.profile_named(om.profile) if om.profile else PROCESS.profile
+        return PROCESS.numerics.numerics(om), profile
+    except (OmError, ProfileError) as error:
+        raise AclError(Code.GE_LOAD_MODEL, str(error)) from None
 
 
 def _allocate(context: Context, n_bytes: int, origin: str) -> Block:

@@ -80,14 +80,15 @@ class Worker:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heap: list[tuple[int, int, Task]] = []
-        self._wake = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
         self._wake_ns: int | None = 0
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
     def expect(self, due_ns: int, task: Task) -> None:
         """Finish `task` at `due_ns`."""
-        with self._wake:
+        with self._lock:
             heapq.heappush(self._heap, (due_ns, task.sequence, task))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="acl simulator chip", daemon=True)

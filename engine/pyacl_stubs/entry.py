@@ -46,17 +46,11 @@ def entry(name: str, failed: Failed = only_code, needs_init: bool = True) -> Cal
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         kinds = _argument_kinds(function)
-        n_arguments = len(kinds)
         run: Callable[..., R] = function
 
         @functools.wraps(function)
         def call(*args: Any) -> Any:
-            if len(args) == n_arguments:
-                for value, kind in zip(args, kinds, strict=True):
-                    if kind is not None and type(value) is not kind:
-                        args = _converted(name, args, kinds)
-                        break
-            elif args:
+            if tuple(map(type, args)) != kinds:
                 args = _converted(name, args, kinds)
             try:
                 if needs_init:

@@ -69,7 +69,7 @@ class Block:
         return f"{where} {self.address:#x} of {self.n_bytes} bytes"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Span:
     """Bytes that a call names: inside a block, or in memory that the simulator does not know (pageable)."""
 

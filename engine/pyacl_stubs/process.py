@@ -19,6 +19,7 @@ from engine.pyacl_stubs.codes import AclError, Code
 from engine.pyacl_stubs.memory import DEVICE_BASE, DEVICE_SPAN, BlockTable, DeviceMemory, HostMemory, Span
 from engine.pyacl_stubs.numerics import NumericsCache
 from engine.pyacl_stubs.profile import Profile, load_profile
+from engine.pyacl_stubs.races import Races
 from engine.pyacl_stubs.report import Report, ReportLog, caller
 from engine.pyacl_stubs.schedule import Schedule, Stream
 from engine.pyacl_stubs.settings import Settings, settings_from_environment
@@ -93,7 +94,7 @@ class Process:
         self._next_model_id = itertools.count(1)
         self.models: dict[int, Any] = {}
         #: The race check of strict mode.
-        self.races: Any = None
+        self.races: Races | None = None
         #: Callback threads by their id.
         self.subscribers: dict[int, Any] = {}
 
@@ -116,6 +117,7 @@ class Process:
         self.schedule = Schedule(self.clock.now_ns)
         self.host = HostMemory(settings.is_strict)
         self.numerics = NumericsCache(settings.numerics_threads)
+        self.races = Races(self.complain) if settings.is_strict else None
         self.faults = faults.FaultScript(settings.faults, settings.seed) if settings.faults else None
         self.chips = {i: self._new_chip(i) for i in range(settings.n_devices)}
         self.state = "ready"

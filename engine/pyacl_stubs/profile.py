@@ -48,13 +48,12 @@ class CopyRates:
 
     def duration_ns(self, n_bytes: int, direction: str, is_pinned: bool) -> int:
         """Time on the copy engine. direction : "h2d", "d2h" or "d2d"."""
-        rates = {
-            ("h2d", True): self.h2d_pinned_gb_per_s,
-            ("h2d", False): self.h2d_pageable_gb_per_s,
-            ("d2h", True): self.d2h_pinned_gb_per_s,
-            ("d2h", False): self.d2h_pageable_gb_per_s,
-        }
-        rate = rates.get((direction, is_pinned), self.d2d_gb_per_s)
+        if direction == "h2d":
+            rate = self.h2d_pinned_gb_per_s if is_pinned else self.h2d_pageable_gb_per_s
+        elif direction == "d2h":
+            rate = self.d2h_pinned_gb_per_s if is_pinned else self.d2h_pageable_gb_per_s
+        else:
+            rate = self.d2d_gb_per_s
         return round(self.latency_us * 1000 + n_bytes / rate)
 
 

@@ -176,7 +176,8 @@ class Schedule:
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
         self._now_ns = now_ns
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._n_waiting = 0
 
     def queue_task(self, task: Task, lane: Lane, duration_ns: int, placed: Callable[[Task], None]) -> None:
@@ -235,7 +236,7 @@ class Schedule:
 
     def release(self, stream: Stream) -> None:
         """Let a held stream go on, from now."""
-        with self._changed:
+        with self._lock:
             now_ns = self._now_ns()
             stream.tail_ns = max(stream.tail_ns, now_ns)
             self._resume(stream, now_ns)
@@ -252,7 +253,7 @@ class Schedule:
                 self._n_waiting -= 1
 
     def _place_or_park(self, stream: Stream, place: Callable[[int], None]) -> None:
-        with self._changed:
+        with self._lock:
             if stream.is_held:
                 stream.parked.append(place)
             else:
