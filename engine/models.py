@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import ModelError
+from engine.errors import ConfigError, ModelError
 from engine.files import atomic_path, cache_dir
 from engine.suggest import unknown
 
@@ -31,13 +31,22 @@ class Model:
     sha256: str
 
 
-def resolve_model(model: str, backend: str, batch: int, side: int) -> Model:
+@dataclass(frozen=True)
+class Target:
+    """What the file must be made for: images per execution, side of the image, and the chip's soc on `sim`."""
+
+    batch: int
+    side: int
+    soc: str = ""
+
+
+def resolve_model(model: str, backend: str, target: Target) -> Model:
     """The file to load for this backend, made in the cache where need be; ModelError or ConfigError where none fits."""
     if backend == "null":
         return Model("null", "", None, "")
     source = _source(model)
     if isinstance(source, str):
-        return _fingerprint(backend, batch, side)
+        return _fingerprint(backend, target)
     digest = sha256_of(source)
     name = model if model in BUILT_IN else source.name
     if source.suffix == ".om":
@@ -45,8 +54,20 @@ def resolve_model(model: str, backend: str, batch: int, side: int) -> Model:
     if backend == "onnxruntime":
         return Model(name, str(source), source, digest)
     if backend == "cann":
-        raise ModelError(_compile_hint(source, batch, side))
-    return Model(name, str(_simulated(source, digest, batch, side)), source, digest)
+        raise ModelError(_compile_hint(source, target))
+    return Model(name, str(_simulated(source, digest, target)), source, digest)
+
+
+def simulated_soc(profile: str) -> str:
+    """The chip that a rate profile simulates; ConfigError names the profiles that there are."""
+    from engine.pyacl_stubs import ProfileError, load_profile, profile_names
+
+    try:
+        return load_profile(profile).soc
+    except ProfileError as error:
+        if profile.endswith(".toml"):
+            raise ConfigError(str(error)) from error
+        raise unknown("profile", profile, profile_names()) from error
 
 
 def sha256_of(path: Path) -> str:
@@ -79,26 +100,27 @@ def _source(model: str) -> Path | str:
     return path
 
 
-def _fingerprint(backend: str, batch: int, side: int) -> Model:
+def _fingerprint(backend: str, target: Target) -> Model:
     if backend != "sim":
         raise ModelError(f"model fingerprint is built into the simulator: use --backend sim, not {backend}")
     from engine.pyacl_stubs.om import build_om
 
-    path = cache_dir("om") / f"fingerprint-{side}-bs{batch}.om"
+    path = cache_dir("om") / f"fingerprint-{target.side}-{target.soc}-bs{target.batch}.om"
+    image = (3, target.side, target.side)
     with atomic_path(path) as temporary:
-        build_om(FINGERPRINT, temporary, batch=batch, image=(3, side, side), n_classes=N_CLASSES)
+        build_om(FINGERPRINT, temporary, target.batch, target.soc, image, N_CLASSES)
     return Model(FINGERPRINT, str(path), FINGERPRINT, sha256_of(path))
 
 
-def _simulated(onnx: Path, digest: str, batch: int, side: int) -> Path:
+def _simulated(onnx: Path, digest: str, target: Target) -> Path:
     """A simulated .om around this ONNX, for this batch."""
     from engine.backends.onnxruntime import describe, open_session
     from engine.pyacl_stubs.om import build_om
 
-    info = describe(open_session(str(onnx), 1), str(onnx), batch)
-    path = cache_dir("om") / f"{onnx.stem}-{digest[:16]}-{side}-bs{batch}.om"
+    info = describe(open_session(str(onnx), 1), str(onnx), target.batch)
+    path = cache_dir("om") / f"{onnx.stem}-{digest[:16]}-{target.soc}-bs{target.batch}.om"
     with atomic_path(path) as temporary:
-        build_om(onnx, temporary, batch=batch, n_classes=info.n_classes)
+        build_om(onnx, temporary, target.batch, target.soc, n_classes=info.n_classes)
     return path
 
 
@@ -118,7 +140,8 @@ def _om(path: Path, name: str, digest: str, backend: str) -> Model:
     return Model(name, str(path), FINGERPRINT if om.kind == FINGERPRINT else None, digest)
 
 
-def _compile_hint(onnx: Path, batch: int, side: int) -> str:
+def _compile_hint(onnx: Path, target: Target) -> str:
+    batch, side = target.batch, target.side
     return (
         f"a chip needs an .om, not {onnx}: compile it with "
         f"atc --framework=5 --model={onnx} --output={onnx.stem}_bs{batch} --input_format=NCHW "

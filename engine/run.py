@@ -14,7 +14,7 @@ from engine.dump import Dump
 from engine.errors import ConfigError, DataError, ResourceError
 from engine.hub import Watcher
 from engine.index import DataIndex, read_index
-from engine.models import Model, resolve_model
+from engine.models import Model, Target, resolve_model, simulated_soc
 from engine.pipeline import Outcome, Plan, run_pipeline
 from engine.presets import find_preset
 from engine.progress import Progress
@@ -67,7 +67,7 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     if not len(index):
         raise DataError(f"no images in {config.data}")
     _make_folder(config.out)
-    model = resolve_model(config.model, config.backend, config.batch, spec.crop)
+    model = resolve_model(config.model, config.backend, target_of(config, spec))
     warm_up(spec, say)
     n_workers, n_threads = divide_cores(config)
     config = replace(config, workers=n_workers)
@@ -85,6 +85,12 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
         config.label_offset,
     )
     return Prepared(config, index, model, plan)
+
+
+def target_of(config: RunConfig, spec: PreprocessSpec) -> Target:
+    """What the model's file must be made for."""
+    soc = simulated_soc(config.profile) if config.backend == "sim" else ""
+    return Target(config.batch, spec.crop, soc)
 
 
 def warm_up(spec: PreprocessSpec, say: Callable[[str], None]) -> None:

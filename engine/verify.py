@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from engine.errors import ConfigError, DataError, MismatchError
 from engine.index import DataIndex, read_index
-from engine.models import FINGERPRINT, resolve_model
+from engine.models import FINGERPRINT, Target, resolve_model, simulated_soc
 from engine.presets import find_preset
 from kernels import reference
 from kernels.spec import ImageError, PreprocessSpec
@@ -74,7 +74,9 @@ def score_slowly(
 
 def _scorer(document: dict[str, Any], config: dict[str, Any], spec: PreprocessSpec) -> Callable[[F32], F32]:
     """The run's model on one tensor, without the engine's pipeline."""
-    model = resolve_model(config["model"], config["backend"], config["batch"], spec.crop)
+    soc = simulated_soc(config["profile"]) if config["backend"] == "sim" else ""
+    target = Target(config["batch"], spec.crop, soc)
+    model = resolve_model(config["model"], config["backend"], target)
     if model.sha256 != document["model"]["sha256"]:
         raise DataError(
             f"model {config['model']} has changed since the run: its hash {model.sha256[:16]} "
