@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from engine.pyacl_stubs import leaks
+from engine.pyacl_stubs.chip import Chip
 from engine.pyacl_stubs.codes import SUCCESS, AclError, Code
 from engine.pyacl_stubs.entry import entry, with_dict, with_zero
 from engine.pyacl_stubs.process import PROCESS, Context, Device
@@ -51,11 +51,7 @@ def finalize() -> int:
 @entry("acl.rt.set_device")
 def set_device(device_id: int, /) -> int:
     """Open the device for this thread, with its default context."""
-    device = PROCESS.devices.get(device_id)
-    if device is None:
-        device = PROCESS.devices[device_id] = Device(device_id, _chip(device_id))
-    if device.chip.lost_code:
-        raise AclError(device.chip.lost_code, f"device {device_id} is lost")
+    device = _open(device_id)
     if device.default is None:
         handle = PROCESS.new_handle()
         device.default = PROCESS.register(handle, Context(device, handle, PROCESS.origin(), is_default=True))
@@ -65,7 +61,18 @@ def set_device(device_id: int, /) -> int:
     return SUCCESS
 
 
-def _chip(device_id: int) -> Any:
+def _open(device_id: int) -> Device:
+    """The opened device. Raises AclError 107001, or what the chip is lost with."""
+    device = PROCESS.devices.get(device_id)
+    if device is None:
+        device = PROCESS.devices[device_id] = Device(device_id, _chip(device_id))
+        device.chip.open()
+    if device.chip.lost_code:
+        raise AclError(device.chip.lost_code, f"device {device_id} is lost")
+    return device
+
+
+def _chip(device_id: int) -> Chip:
     chip = PROCESS.chips.get(device_id)
     if chip is None:
         raise AclError(Code.RT_INVALID_DEVICEID, f"no device {device_id}: there are 0-{len(PROCESS.chips) - 1}")
@@ -130,11 +137,7 @@ def get_run_mode() -> tuple[int, int]:
 @entry("acl.rt.create_context", with_zero)
 def create_context(device_id: int, /) -> tuple[int, int]:
     """A context of a device, current in the calling thread from now on."""
-    device = PROCESS.devices.get(device_id)
-    if device is None:
-        device = PROCESS.devices[device_id] = Device(device_id, _chip(device_id))
-    if device.chip.lost_code:
-        raise AclError(device.chip.lost_code, f"device {device_id} is lost")
+    device = _open(device_id)
     handle = PROCESS.new_handle()
     PROCESS.thread.context = PROCESS.register(handle, Context(device, handle, PROCESS.origin(), is_default=False))
     return handle, SUCCESS

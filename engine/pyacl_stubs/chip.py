@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import random
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.pyacl_stubs.clock import Clock
@@ -39,6 +38,11 @@ class Chip:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed * 1009 + self.id)
         self.worker = Worker(self.clock) if self.clock.has_worker else None
+
+    def open(self) -> None:
+        """Start the worker, before the first work that must not wait for a thread to start."""
+        if self.worker is not None:
+            self.worker.start()
 
     def lane(self, direction: str) -> Lane:
         """The copy engine of a direction: "h2d", "d2h" or "d2d"."""
@@ -86,14 +90,17 @@ class Worker:
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="acl simulator chip", daemon=True)
+            self._thread.start()
+
     def expect(self, due_ns: int, task: Task) -> None:
         """Finish `task` at `due_ns`."""
         with self._lock:
             heapq.heappush(self._heap, (due_ns, task.sequence, task))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="acl simulator chip", daemon=True)
-                self._thread.start()
-            elif self._wake_ns is None or due_ns < self._wake_ns:
+            if self._wake_ns is None or due_ns < self._wake_ns:
                 self._wake.notify()
 
     def finish_ended(self) -> None:
@@ -130,6 +137,3 @@ class Worker:
                 self._wake_ns = self._heap[0][0] if self._heap else idle_until_ns if idle_until_ns > now_ns else None
                 self._wake.wait(None if self._wake_ns is None else (self._wake_ns - now_ns) / 1e9)
             return None
-
-
-ChipFactory = Callable[[int], Chip]
