@@ -1,7 +1,8 @@
 """Pillow's resize + centre crop + normalise, fused: only what the crop needs is computed, and written once.
 
 The horizontal pass comes first, as in every Pillow up to 12, and both passes round to 8 bits, so every pixel is
-Pillow's. This module is the plain form in loops.
+Pillow's. `kernels.resample_simd` is the fast form; the loops here are its
+plain twin.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from kernels.coefficients import FILTERS, Taps, taps
 from kernels.jit import njit
 from kernels.reference import PRECISION_BITS, crop_origin, resized_size
+from kernels.resample_simd import SimdPlan, make_simd_plan, normalise_constants, resample_simd, ring_bytes
 from kernels.spec import PreprocessSpec
 
 F32 = npt.NDArray[np.float32]
@@ -23,6 +25,8 @@ U8 = npt.NDArray[np.uint8]
 
 #: Plans that are kept per axis. ImageNet's first thousand images have about 150 different widths.
 MAX_PLANS = 512
+#: Bytes behind a whole image's pixels, for vectors that read past a row's end.
+SLACK = 1024
 _U = np.uintp
 _HALF = np.int32(1 << (PRECISION_BITS - 1))
 _BITS = np.int32(PRECISION_BITS)
@@ -35,6 +39,7 @@ class Plan:
 
     columns: Taps
     rows: Taps
+    simd: SimdPlan | None
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -56,6 +61,14 @@ class Region:
     right: int
     bottom: int
 
+    def start(self, box: tuple[int, int, int, int]) -> int:
+        """Where column 0 of the image would be in the box's first row; negative if it is not in the region."""
+        return self.offset + (box[1] - self.top) * self.stride - 3 * self.left
+
+    def slack(self, box: tuple[int, int, int, int]) -> int:
+        """Bytes of memory behind the box's last pixel."""
+        return self.pixels.size - self.start(box) - (box[3] - box[1] - 1) * self.stride - 3 * box[2]
+
     def check(self, box: tuple[int, int, int, int]) -> None:
         """Raise ValueError unless the box is inside, and the memory holds what is promised."""
         is_inside = self.left <= box[0] and self.top <= box[1] and box[2] <= self.right and box[3] <= self.bottom
@@ -68,7 +81,8 @@ class Region:
 def whole(rgb: U8) -> Region:
     """The region of a whole image, (H, W, 3) uint8."""
     height, width = rgb.shape[:2]
-    flat = np.ascontiguousarray(rgb).reshape(-1)
+    flat = np.zeros(rgb.size + SLACK, np.uint8)
+    flat[: rgb.size] = rgb.reshape(-1)
     flat.flags.writeable = False  # one array type, whoever decoded: numba compiles once
     return Region(flat, 0, 3 * width, 0, 0, width, height)
 
@@ -85,6 +99,8 @@ class Resampler:
         self.table = normalise_table(spec)
         self._plans: dict[tuple[int, int], Plan] = {}
         self._columns = np.zeros((3, 0, spec.crop), np.uint8)
+        self._ring = np.zeros(0, np.uint8)
+        self._constants = normalise_constants(spec)
         self._sums = np.zeros(spec.crop, np.int32)
 
     def plan(self, width: int, height: int) -> Plan:
@@ -102,11 +118,27 @@ class Resampler:
         out : (3, crop, crop) float32, C-contiguous, overwritten
         """
         region.check(plan.box)
+        if plan.simd is not None and region.slack(plan.box) >= 12 * plan.simd.n_groups + 16:
+            self._by_vectors(plan, plan.simd, region, out)
+        else:
+            self.by_loops(plan, region, out)
+
+    def _by_vectors(self, plan: Plan, simd: SimdPlan, region: Region, out: F32) -> None:
+        needed = ring_bytes(self.spec.crop, simd.most)
+        if self._ring.size < needed:
+            self._ring = np.zeros(needed, np.uint8)
+        resample_simd(
+            region.pixels, region.start(plan.box), region.stride, plan.box[3] - plan.box[1], simd.n_groups,
+            simd.offsets, simd.across, simd.pairs, simd.down, simd.most, self._constants, self._ring, out,
+        )  # fmt: skip
+
+    def by_loops(self, plan: Plan, region: Region, out: F32) -> None:
+        """The plain form: the twin of the vectors, and what does the odd sizes that they leave out."""
         top, bottom = plan.box[1], plan.box[3]
         if self._columns.shape[1] < bottom - top:
             self._columns = np.zeros((3, bottom - top, self.spec.crop), np.uint8)
         columns, rows = plan.columns, plan.rows
-        start = region.offset + (top - region.top) * region.stride - 3 * region.left
+        start = region.start(plan.box)
         horizontal(
             region.pixels,
             start,
@@ -124,10 +156,9 @@ def make_plan(width: int, height: int, spec: PreprocessSpec) -> Plan:
     """Both axes' taps for the centre crop of an image resized as the guide does."""
     out_width, out_height = resized_size(width, height, spec.resize)
     left, top = crop_origin(out_width, spec.crop), crop_origin(out_height, spec.crop)
-    return Plan(
-        taps(width, out_width, left, spec.crop, spec.interpolation),
-        taps(height, out_height, top, spec.crop, spec.interpolation),
-    )
+    columns = taps(width, out_width, left, spec.crop, spec.interpolation)
+    rows = taps(height, out_height, top, spec.crop, spec.interpolation)
+    return Plan(columns, rows, make_simd_plan(columns, rows))
 
 
 def normalise_table(spec: PreprocessSpec) -> F32:

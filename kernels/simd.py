@@ -99,7 +99,8 @@ def splat(b: Any, value: Any, n: int) -> Any:
 
 def call(b: Any, name: str, returns: Any, *args: Any) -> Any:
     """An LLVM intrinsic by name."""
-    function = cgutils.get_or_insert_function(b.module, ir.FunctionType(returns, [a.type for a in args]), name)
+    insert: Any = cgutils.get_or_insert_function  # untyped
+    function = insert(b.module, ir.FunctionType(returns, [a.type for a in args]), name)
     return b.call(function, args)
 
 

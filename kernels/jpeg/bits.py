@@ -28,7 +28,7 @@ def refill(bits: Any, n_bits: Any, place: Any) -> Any:
 @inlined
 def is_beyond(n_bits: Any, place: Any, end: Any) -> bool:
     """Has a byte at or behind `end` been used?"""
-    return place - ((n_bits & _U63) >> _U3) > end
+    return bool(place - ((n_bits & _U63) >> _U3) > end)
 
 
 @inlined

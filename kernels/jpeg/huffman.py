@@ -32,14 +32,14 @@ MAX_DC_SIZE = 11
 
 
 @njit
-def build_tables(
-    codes: Any, has_code: Any, built: Any, limits: Any, offsets: Any, dc: Any, single: Any, ac: Any
-) -> int:
+def build_tables(codes: Any, has_code: Any, built: Any, canonical: Any, dc: Any, single: Any, ac: Any) -> int:
     """Build the tables of all codes present, except those that are still there from the last image.
 
     codes : (8, 272) uint8     built : (8, 273) uint8, the codes that the tables are of, and 1 when valid
-    limits, offsets : (8, 17) int64     dc : (4, 1024) uint32     single : (2048,) int32, scratch     ac : (4, 2048) uint32
+    canonical : (2, 8, 17) int64, limits and offsets     dc : (4, 1024) uint32     ac : (4, 2048) uint32
+    single : (2048,) int32, scratch
     """
+    limits, offsets = canonical[0], canonical[1]
     for table in range(N_TABLES):
         if has_code[table] == 0 or _is_built(codes, built, table):
             continue

@@ -55,6 +55,7 @@ _SHIFT_COLUMNS, _SHIFT_ROWS = 11, 18
 def _idct8(b: Any, x: list[Any], shift: int) -> list[Any]:
     """One pass over 8 vectors of int16."""
     z3, z4 = b.add(x[7], x[3]), b.add(x[5], x[1])
+    total, difference = b.add(x[0], x[4]), b.sub(x[0], x[4])  # in 16 bits: they wrap as libjpeg-turbo's do
     halves = []
     for high in (False, True):
 
@@ -64,7 +65,7 @@ def _idct8(b: Any, x: list[Any], shift: int) -> list[Any]:
 
         # even part
         t3, t2 = products(x[2], x[6], (_F0_541 + _F0_765, _F0_541), (_F0_541, _F0_541 - _F1_847))
-        t0, t1 = products(x[0], x[4], (_ONE, _ONE), (_ONE, -_ONE))
+        t0, t1 = products(total, difference, (_ONE, 0), (0, _ONE))
         rounding = const(1 << (shift - 1), H32.count)
         t0, t1 = b.add(t0, rounding), b.add(t1, rounding)
         even = [b.add(t0, t3), b.add(t1, t2), b.sub(t1, t2), b.sub(t0, t3)]

@@ -92,8 +92,8 @@ def parse_header(data: Any, frame: Any, quant: Any, codes: Any, has_code: Any, s
 
 
 @njit
-def _u16(data: Any, i: int) -> int:
-    return (np.int64(data[i]) << 8) | np.int64(data[i + 1])  # type: ignore[return-value]
+def _u16(data: Any, i: int) -> Any:
+    return (np.int64(data[i]) << 8) | np.int64(data[i + 1])
 
 
 @njit
@@ -144,9 +144,10 @@ def _application(data: Any, marker: int, start: int, end: int, seen: Any) -> int
         if n < 12:
             return UNSUPPORTED
         seen[ADOBE_TRANSFORM] = data[start + 11]
-    elif marker == _APP2:
-        if _starts_with(data, start, end, _MPF) or (_starts_with(data, start, end, _ICC) and n < 14):
-            return UNSUPPORTED
+    elif marker == _APP2 and (
+        _starts_with(data, start, end, _MPF) or (_starts_with(data, start, end, _ICC) and n < 14)
+    ):
+        return UNSUPPORTED
     return OK
 
 

@@ -42,6 +42,9 @@ _U0, _U1, _U2, _U4, _U6, _U8, _U10, _U15, _U16, _U24, _U28, _U48, _U63, _U127 = 
 )
 _AC_SHIFT, _DC_SHIFT = U64(64 - AC_BITS), U64(64 - DC_BITS)
 _ROW = 2 * N_LANES
+#: Above this a dequantised DC overflows 16 bits in the IDCT's first pass, where libjpeg-turbo wraps in its shortcut for
+#: blocks of DC only and saturates elsewhere. Sound files stay below 2,048; others are left to the library.
+_MAX_DC = 8191
 
 #: Byte offset of coded coefficient k in a batch. Entries 64 .. 255 lead to a 65th row that nobody reads: k stays
 #: below 63 and a table entry advances by at most 127, so a store never needs a check.
@@ -49,7 +52,7 @@ STORE_OFFSET = np.full(256, 64 * _ROW, np.uint16)
 STORE_OFFSET[:64] = ZIGZAG * _ROW
 
 # Slots of a component's state, 16 uint64 each: addresses of its tables, predictor, next lane, its batch ...
-_DC, _AC, _PREDICTOR, _LANE, _BATCH, _TARGETS, _QUANT, _DC_CODE, _AC_CODE = range(9)
+_DC, _AC, _PREDICTOR, _LANE, _BATCH, _TARGETS, _QUANT, _DC_CODE, _AC_CODE, _DC_LIMIT = range(10)
 _STATE = 16
 _STATE_BYTES = U64(8 * _STATE)
 #: ... then where the 32 blocks of each batch go, and room for one row of them. uint64 in all:
@@ -63,7 +66,7 @@ def _slot(component: Any, slot: int) -> Any:
 
 
 @njit
-def _slow_code(top16: int, limits: Any, symbols: Any, first_length: int) -> int:
+def _slow_code(top16: int, limits: Any, symbols: Any, first_length: int) -> Any:
     """A code of any length at the top of 16 bits: length << 8 | symbol; 0 if there is none.
 
     limits : address of (17,) int64 limits, followed 8 tables later by the offsets; symbols : of the (272,) codes.
@@ -72,12 +75,12 @@ def _slow_code(top16: int, limits: Any, symbols: Any, first_length: int) -> int:
         if top16 < np.int64(load_u64(limits + U64(8 * length))):
             offset = np.int64(load_u64(limits + U64(8 * (17 * 8 + length))))
             index = (offset + (top16 >> (16 - length))) & 255
-            return (length << 8) | np.int64(load_u8(symbols + U64(16 + index)))  # type: ignore[return-value]
+            return (length << 8) | np.int64(load_u8(symbols + U64(16 + index)))
     return 0
 
 
 @inlined
-def _slow(bits: Any, component: Any, slot: int, longer_than: int, codes: Any, limits: Any) -> int:
+def _slow(bits: Any, component: Any, slot: int, longer_than: int, codes: Any, limits: Any) -> Any:
     table = load_u64(_slot(component, slot))
     return _slow_code(np.int64(bits >> _U48), limits + table * U64(17 * 8), codes + table * U64(272), longer_than + 1)
 
@@ -209,6 +212,7 @@ def _start(frame: Any, quant: Any, dc: Any, ac: Any, batches: Any, state: Any) -
         state[o + _BATCH] = U64(batches.ctypes.data) + U64(c * BATCH_BYTES)
         state[o + _TARGETS] = U64(state.ctypes.data) + U64(8 * (_TARGET_AT + c * N_LANES))
         state[o + _QUANT] = U64(quant.ctypes.data) + U64(128 * frame[QUANT_TABLE + c])
+        state[o + _DC_LIMIT] = U64(_MAX_DC // max(np.int64(quant[frame[QUANT_TABLE + c], 0]), 1))
         state[o + _DC_CODE] = U64(frame[DC_TABLE + c])
         state[o + _AC_CODE] = U64(4 + frame[AC_TABLE + c])
 
@@ -306,6 +310,9 @@ def decode_scan(
                 if not is_sound:
                     return CORRUPT
                 if is_inside:
+                    limit = load_u64(_slot(component, _DC_LIMIT))
+                    if value + limit > limit + limit:  # unsigned: also where it is negative
+                        return CORRUPT
                     lane = load_u64(_slot(component, _BATCH)) + load_u64(_slot(component, _LANE)) * _U2
                     store_u16(lane, value)
                     bits, n_bits, place, is_sound = _decode_ac(
