@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 import numpy as np
@@ -69,7 +70,8 @@ def run_pipeline(plan: Plan, watcher: Watcher) -> Outcome:
         CrewPlan(plan.start_method, arena_fd, names_fd, plan.index.names.root, plan.spec, plan.backend, plan.device_job)
     )
     try:
-        opened, layout = Startup(crew, plan.n_decoders, lambda opened: _make_arena(arena_fd, plan, opened)).finish()
+        plan_layout = partial(_make_arena, arena_fd, plan)
+        opened, layout = Startup(crew, plan.n_decoders, plan_layout, watcher.notice).finish()
         return _drive(plan, watcher, crew, opened, Arena(arena_fd, layout))
     finally:
         crew.close()

@@ -16,8 +16,15 @@ STARTUP_DEATHS = 3
 class Startup:
     """Brings a crew up. `plan_layout` checks what the model says of itself and sizes the arena for it."""
 
-    def __init__(self, crew: Crew, n_decoders: int, plan_layout: Callable[[Opened], ArenaLayout]) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        n_decoders: int,
+        plan_layout: Callable[[Opened], ArenaLayout],
+        notice: Callable[[str], None],
+    ) -> None:
         self._crew = crew
+        self._notice = notice
         self._plan_layout = plan_layout
         self._waiting = [crew.start_feeder(), *(crew.start_decoder(number) for number in range(n_decoders))]
         self._layout: ArenaLayout | None = None
@@ -58,6 +65,7 @@ class Startup:
         self._n_deaths += 1
         if self._n_deaths > STARTUP_DEATHS:
             raise WorkerError(f"{member.title} {death.cause} while it was starting, the {self._n_deaths}th to do so")
+        self._notice(f"{member.title} {death.cause} while it was starting; another one takes its place")
         if member in self._waiting:
             self._waiting.remove(member)
         if member.role == "feeder":
