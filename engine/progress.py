@@ -32,6 +32,8 @@ class Progress:
         """`n_done` positions are settled, `n_top1` of them right at first."""
         if not self._began_s:
             self._began_s = self._said_s = time.perf_counter()
+            if self._bar is None:
+                self.notice(f"{self._label}: started, {self._n_positions} images")
         if n_done == self._n_done:
             return
         top1 = f"Top-1 {100 * n_top1 / n_done:.2f} %" if self._shows_accuracy else ""
