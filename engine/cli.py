@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from engine import __version__
-from engine.errors import EXIT_INTERRUPTED, ConfigError, EngineError
+from engine.errors import EXIT_INTERRUPTED, ConfigError, EngineError, ResourceError
+from engine.files import NO_SPACE
 
 PATH = click.Path(path_type=Path)
 
@@ -25,10 +26,17 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="engine")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Evaluate image classifiers on Ascend 310 chips: JPEG files in, Top-1..Top-5 and an honest throughput out."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @cli.command()
@@ -122,7 +130,9 @@ def make_config(options: dict[str, Any]) -> Any:
     from engine.config import RunConfig, choose_backend, parse_devices
 
     backend = choose_backend(options["backend"])
-    devices = options["devices"] or ("0-3" if backend == "sim" else "0")
+    devices = options["devices"]
+    if devices is None:
+        devices = "0-3" if backend == "sim" else "0"
     return RunConfig(**{**options, "backend": backend, "devices": parse_devices(devices)})
 
 
@@ -163,6 +173,11 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        click.echo(f"engine: {error.strerror} while writing: make room or choose another --out", err=True)
+        sys.exit(ResourceError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("engine: interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)

@@ -53,7 +53,7 @@ def parse_devices(text: str) -> tuple[int, ...]:
     ids: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        if not text.isascii() or not first.isdecimal() or (dash and not last.isdecimal()):
             raise ConfigError(f"--devices {text!r} is no list of devices: needed something like 0-3, 0,2 or 1")
         low, high = int(first), int(last if dash else first)
         if high < low:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from engine.errors import DataError, ResourceError
 from engine.index import NameTable
+from engine.leftovers import remove_dumps
 
 #: 9 significant digits bring back every float32 exactly.
 TXT_FORMAT = "%.9g"
@@ -24,6 +25,7 @@ class Dump:
         self._names = names
         self._kind = kind
         self._folders: dict[int, Path] = {}
+        remove_dumps(out)
         stems: set[str] = set()
         for sample in range(len(names)):
             stem = Path(names.name(sample)).stem

@@ -6,6 +6,7 @@ map the same copy.
 
 from __future__ import annotations
 
+import codecs
 import mmap
 import os
 import re
@@ -21,6 +22,8 @@ from engine.errors import DataError
 #: What ImageNet folders hold besides images (label files, notes, archives' leftovers) does not end in one of these.
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 WNID = re.compile(r"n\d{8}")
+#: Classes are int32.
+MAX_CLASS_DIGITS = 9
 _DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -113,13 +116,14 @@ def read_index(data: Path, labels: Path | None) -> DataIndex:
 def read_labels(path: Path) -> dict[str, int]:
     """The label file: one ``NAME CLASS`` per line; {stem of NAME: CLASS}. DataError names the line that is none."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError:
         raise DataError(f"no label file {path}: needed one line 'NAME CLASS' per image") from None
     except OSError as error:
         raise DataError(f"label file {path} cannot be read: {error.strerror}") from error
     classes: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
+    # As bytes first: the names must be read as the folder's are, in whatever locale, and only newlines end a line.
+    for number, line in enumerate(map(os.fsdecode, content.splitlines()), 1):
         if not line.strip():
             continue
         name, class_id = _label_line(path, number, line)
@@ -134,6 +138,8 @@ def _label_line(path: Path, number: int, line: str) -> tuple[str, int]:
         raise DataError(f"{path}:{number}: needed 'NAME CLASS', got {line.strip()!r}")
     if not fields[1].isascii() or not fields[1].isdigit():
         raise DataError(f"{path}:{number}: class {fields[1]!r} is no number from 0: needed 'NAME CLASS'")
+    if len(fields[1]) > MAX_CLASS_DIGITS:
+        raise DataError(f"{path}:{number}: class {fields[1][:20]!r} is too large to be a class")
     return Path(fields[0].strip()).stem, int(fields[1])
 
 

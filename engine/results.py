@@ -18,6 +18,7 @@ from engine.config import RunConfig
 from engine.errors import DeviceError, MismatchError, TooManyFailures
 from engine.files import atomic_write
 from engine.index import DataIndex
+from engine.leftovers import remove_dumps, remove_results
 from engine.models import Model
 from engine.pipeline import Outcome
 from engine.tally import NS_PER_MS, ChipTally, RunTally, per_second
@@ -115,6 +116,9 @@ def make_report(
 def write(report: Report, index: DataIndex, outcome: Outcome) -> None:
     """All files, each whole or absent; run.json last, so that it stands for a complete set."""
     out, config = report.config.out, report.config
+    remove_results(out)
+    if config.dump is None:
+        remove_dumps(out)
     predictions = outcome.collector.predictions
     atomic_write(out / "predictions.csv", predictions_csv(index, predictions).encode("utf-8", "surrogateescape"))
     if config.backend != "null":
