@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.pyacl_stubs.codes import SUCCESS, AclError, Code
+from engine.pyacl_stubs.codes import SUCCESS, AclError, Code, Outcome
 from engine.pyacl_stubs.entry import entry
 from engine.pyacl_stubs.process import PROCESS, Device
 from engine.pyacl_stubs.schedule import Record, Stream
@@ -115,10 +115,10 @@ def process_report(timeout_ms: int, /) -> int:
         raise AclError(Code.INVALID_PARAM, f"a timeout is -1 or positive, got {timeout_ms}")
     subscriber = PROCESS.subscribers.get(threading.get_ident())
     if subscriber is None:
-        raise AclError(Code.RT_THREAD_SUBSCRIBE, "this thread is not subscribed to any stream")
+        raise Outcome(Code.RT_THREAD_SUBSCRIBE, "this thread is not subscribed to any stream")
     callback = _next_callback(subscriber, timeout_ms)
     if callback is None:
-        raise AclError(PROCESS.settings.report_timeout_code, f"no callback within {timeout_ms} ms")
+        raise Outcome(PROCESS.settings.report_timeout_code, f"no callback within {timeout_ms} ms")
     _run(callback)
     return SUCCESS
 
@@ -146,9 +146,13 @@ def _run(callback: Callback) -> None:
     """Call the function; what it raises is swallowed, as the vendor's wrapper does."""
     try:
         wait_for(callback.record, callback.stream.context.device.chip)
+        if PROCESS.races is not None:
+            PROCESS.races.enter_callback(callback.stream, callback.record)
         callback.function(callback.user_data)
     except Exception as error:
         PROCESS.complain("acl.rt.process_report", f"the callback raised {error!r}, which a real card does not tell")
     finally:
+        if PROCESS.races is not None:
+            PROCESS.races.leave_callback()
         if callback.stream.is_held:
             PROCESS.schedule.release(callback.stream)

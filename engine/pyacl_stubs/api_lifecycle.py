@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.pyacl_stubs import leaks
 from engine.pyacl_stubs.chip import Chip
-from engine.pyacl_stubs.codes import SUCCESS, AclError, Code
+from engine.pyacl_stubs.codes import SUCCESS, AclError, Code, Outcome
 from engine.pyacl_stubs.entry import entry, with_dict, with_zero
 from engine.pyacl_stubs.process import PROCESS, Context, Device
 
@@ -68,7 +68,7 @@ def _open(device_id: int) -> Device:
         device = PROCESS.devices[device_id] = Device(device_id, _chip(device_id))
         device.chip.open()
     if device.chip.lost_code:
-        raise AclError(device.chip.lost_code, f"device {device_id} is lost")
+        raise Outcome(device.chip.lost_code, f"device {device_id} is lost")
     return device
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.pyacl_stubs.codes import SUCCESS, AclError, Code
+from engine.pyacl_stubs.codes import SUCCESS, AclError, Code, Outcome
 from engine.pyacl_stubs.entry import entry, with_zero
 from engine.pyacl_stubs.process import PROCESS, Context
 from engine.pyacl_stubs.schedule import Record, Stream
@@ -97,7 +97,7 @@ def _synchronize_stream(handle: int, timeout_ms: int) -> None:
     context = PROCESS.context()
     stream = stream_of(handle, context)
     if not wait_for(record_on(stream), context.device.chip, timeout_ms):
-        raise AclError(PROCESS.settings.stream_timeout_code, f"{stream} was not done after {timeout_ms} ms")
+        raise Outcome(PROCESS.settings.stream_timeout_code, f"{stream} was not done after {timeout_ms} ms")
     raise_first_error(stream)
 
 
@@ -213,7 +213,7 @@ def _synchronize_event(handle: int, timeout_ms: int) -> None:
         PROCESS.complain("acl.rt.synchronize_event", f"{event}, created at {event.origin}, was never recorded: no wait")
         return
     if not wait_for(event.record, context.device.chip, timeout_ms):
-        raise AclError(Code.RT_EVENT_SYNC_TIMEOUT, f"{event} was not complete after {timeout_ms} ms")
+        raise Outcome(Code.RT_EVENT_SYNC_TIMEOUT, f"{event} was not complete after {timeout_ms} ms")
     raise_first_error(event.stream)
 
 
@@ -274,5 +274,5 @@ def _time_ns(handle: int) -> int:
         raise AclError(Code.RT_EVENT_TIMESTAMP_INVALID, f"{event}, created at {event.origin}, {why}")
     time_ns = event.record.time_ns
     if time_ns is None or PROCESS.clock.now_ns() < time_ns:
-        raise AclError(Code.RT_EVENT_NOT_COMPLETE, f"{event} is not complete yet")
+        raise Outcome(Code.RT_EVENT_NOT_COMPLETE, f"{event} is not complete yet")
     return time_ns

@@ -106,5 +106,9 @@ class AclError(Exception):
         self.reason = reason
 
 
+class Outcome(AclError):
+    """A failure that is no mistake of the program: a timeout, a fault script. Strict mode does not report it."""
+
+
 class SimulatorFault(RuntimeError):
     """Something that would crash a program on the real card, e.g. the host reads device memory."""

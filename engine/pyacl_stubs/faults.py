@@ -20,7 +20,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 
-from engine.pyacl_stubs.codes import AclError
+from engine.pyacl_stubs.codes import Outcome
 
 _RULE = re.compile(
     r"(?P<call>acl\.[a-z0-9_.]+):(?:p(?P<probability>[0-9.]+)|(?P<nth>\d+)(?P<onward>\+)?)(?:/(?P<device>\d+))?"
@@ -80,7 +80,7 @@ class FaultScript:
         self._due = threading.local()
 
     def before(self, call: str) -> None:
-        """Called at the begin of every call. Raises AclError where a rule lets it fail, or loses the chip."""
+        """Called at the begin of every call. Raises Outcome where a rule lets it fail, or loses the chip."""
         if call not in self._calls:
             self._due.faults = []
             return
@@ -95,7 +95,7 @@ class FaultScript:
             if fault.action == "slow" and context is not None:
                 context.device.chip.slowness = fault.number
             if fault.action in ("fail", "lost"):
-                raise AclError(int(fault.number), f"injected fault: {fault.action} at call {fault.nth} of {call}")
+                raise Outcome(int(fault.number), f"injected fault: {fault.action} at call {fault.nth} of {call}")
 
     def due(self, action: str) -> Fault | None:
         """The rule of this kind that holds for the call that the thread is in."""

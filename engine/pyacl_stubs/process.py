@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from engine.pyacl_stubs import faults
 from engine.pyacl_stubs.chip import Chip
 from engine.pyacl_stubs.clock import Clock, RealClock, VirtualClock
-from engine.pyacl_stubs.codes import AclError, Code
+from engine.pyacl_stubs.codes import AclError, Code, Outcome
 from engine.pyacl_stubs.memory import DEVICE_BASE, DEVICE_SPAN, BlockTable, DeviceMemory, HostMemory, Span
 from engine.pyacl_stubs.numerics import NumericsCache
 from engine.pyacl_stubs.profile import Profile, load_profile
@@ -167,7 +167,7 @@ class Process:
         if not context.is_live:
             raise AclError(Code.RT_CONTEXT_NULL, f"{context} (created at {context.origin}) is destroyed")
         if context.device.chip.lost_code:
-            raise AclError(context.device.chip.lost_code, f"device {context.device.id} is lost")
+            raise Outcome(context.device.chip.lost_code, f"device {context.device.id} is lost")
         return context
 
     # --- handles -------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ class Process:
     def record_failure(self, call: str, error: AclError) -> None:
         """Keep the message of a failed call for get_recent_err_msg; strict mode reports it."""
         self.thread.message = f"{call}: {error.reason} [{error.code}]"
-        if self.settings.is_strict:
+        if self.settings.is_strict and not isinstance(error, Outcome):
             self.reports.add(Report(call, caller(), error.code, error.reason))
 
     def complain(self, call: str, text: str, code: int = 0) -> None:

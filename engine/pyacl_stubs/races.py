@@ -46,6 +46,15 @@ class Races:
         self._host: VectorClock = {}
         self._clocks: dict[Stream, VectorClock] = {}
         self._lock = threading.Lock()
+        self._callback = threading.local()
+
+    def enter_callback(self, stream: Stream, record: Record) -> None:
+        """This thread runs a blocking callback: what was queued behind it in the stream cannot have begun."""
+        self._callback.place = (stream, record.known.get(stream, 0))
+
+    def leave_callback(self) -> None:
+        """The callback has returned."""
+        self._callback.place = None
 
     def on_task(self, task: Task, reads: Sequence[Span], writes: Sequence[Span]) -> None:
         """Work is queued: check it against all that uses the same memory, and remember it."""
@@ -101,13 +110,18 @@ class Races:
             return
         block.accesses = [access for access in block.accesses or () if not _knows(self._host, access)]
         for access in block.accesses:
-            if access.conflicts(span, is_write) and not _knows(clock, access):
+            if access.conflicts(span, is_write) and not _knows(clock, access) and not self._is_behind_callback(access):
                 verb = "writes" if is_write else "reads"
                 self._complain(
                     call,
                     f"race: {text} {verb} {block}, allocated at {block.origin}, not ordered after {access.text}: "
                     "an event wait or a synchronise is missing",
                 )
+
+    def _is_behind_callback(self, access: Access) -> bool:
+        """The access waits for the callback that this thread is in."""
+        stream, tick = getattr(self._callback, "place", None) or (None, 0)
+        return access.stream is stream and access.tick > tick
 
 
 def _knows(clock: VectorClock, access: Access) -> bool:

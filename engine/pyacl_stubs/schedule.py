@@ -153,7 +153,7 @@ class Stream:
 
     def fail(self, call: str, error: AclError) -> None:
         """Keep the error of a queued task for the next synchronise."""
-        self.errors.append(AclError(error.code, f"{call}: {error.reason}"))
+        self.errors.append(type(error)(error.code, f"{call}: {error.reason}"))
 
     def take_error(self) -> AclError | None:
         """The oldest error that no synchronise has reported."""

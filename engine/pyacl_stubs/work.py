@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from engine.pyacl_stubs.chip import Chip
-from engine.pyacl_stubs.codes import AclError, Code
+from engine.pyacl_stubs.codes import AclError, Code, Outcome
 from engine.pyacl_stubs.memory import Span
 from engine.pyacl_stubs.process import PROCESS, Context
 from engine.pyacl_stubs.schedule import Lane, Record, Stream, Task
@@ -47,7 +47,7 @@ def _apply_fault(task: Task) -> None:
 
 def _failing(code: int) -> Callable[[], None]:
     def effect() -> None:
-        raise AclError(code, "injected fault")
+        raise Outcome(code, "injected fault")
 
     return effect
 
@@ -90,7 +90,7 @@ def _slice_s(timeout_ms: int) -> float:
 def check_alive(chip: Chip) -> None:
     """Raise AclError once the chip is lost."""
     if chip.lost_code:
-        raise AclError(chip.lost_code, f"device {chip.id} is lost")
+        raise Outcome(chip.lost_code, f"device {chip.id} is lost")
 
 
 def raise_first_error(*streams: Stream) -> None:
