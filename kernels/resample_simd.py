@@ -258,24 +258,28 @@ def _vertical(n_pairs: int, *, by_reciprocal: bool) -> Any:
         def weight(index: Any) -> Any:
             return b.bitcast(splat(b, load(b, b.add(weights, b.mul(index, const64(4))), I32), BLOCK), V16)
 
-        def add_pair(x: Any, pair: Any, sums: list[Any]) -> list[Any]:
-            rows = load(b, b.add(pair_address(pair), b.mul(x, const64(4))), V16)
-            digits = (weight(pair), weight(b.add(count, pair)))
-            return [b.add(s, multiply_add_pairs(b, rows, d)) for s, d in zip(sums, digits, strict=True)]
+        def operands(pair: Any) -> tuple[Any, tuple[Any, Any]]:
+            return pair_address(pair), (weight(pair), weight(b.add(count, pair)))
 
+        def add_pair(x: Any, pair: tuple[Any, tuple[Any, Any]], sums: list[Any]) -> list[Any]:
+            rows = load(b, b.add(pair[0], b.mul(x, const64(4))), V16)
+            return [b.add(s, multiply_add_pairs(b, rows, d)) for s, d in zip(sums, pair[1], strict=True)]
+
+        fixed = [operands(const64(pair)) for pair in range(n_pairs)]  # LLVM cannot lift them over the stores
         with cgutils.for_range(b, n_steps) as loop:
             x = b.mul(loop.index, const64(BLOCK))
             x = b.select(b.icmp_unsigned(">", x, last), last, x)
             sums = [const(0, BLOCK), const(0, BLOCK)]
             if n_pairs:
-                for pair in range(n_pairs):
-                    sums = add_pair(x, const64(pair), sums)
+                for pair in fixed:
+                    sums = add_pair(x, pair, sums)
             else:
                 slots = [alloca(b, H32) for _ in range(2)]
                 for slot in slots:
                     b.store(const(0, BLOCK), slot)
                 with cgutils.for_range(b, count) as inner:
-                    for slot, total in zip(slots, add_pair(x, inner.index, [b.load(s) for s in slots]), strict=True):
+                    totals = add_pair(x, operands(inner.index), [b.load(s) for s in slots])
+                    for slot, total in zip(slots, totals, strict=True):
                         b.store(total, slot)
                 sums = [b.load(slot) for slot in slots]
             values = _normalise(b, _total(b, *sums), constants, by_reciprocal=by_reciprocal)

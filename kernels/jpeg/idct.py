@@ -12,11 +12,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from numba import types
+
 from kernels.jit import njit
 from kernels.jpeg.colour import rgb_lanes
 from kernels.simd import (
     H32,
     I16,
+    I32,
+    I64,
     N_LANES,
     U64,
     V16,
@@ -50,6 +54,7 @@ _F1_501, _F1_847, _F1_961, _F2_053, _F2_562, _F3_072 = 12299, 15137, 16069, 1681
 _ONE = 1 << 13
 #: Bits dropped by each pass: 13 - 2 extra, then 13 + 2 + 3 for the factor 8 of the two-dimensional transform.
 _SHIFT_COLUMNS, _SHIFT_ROWS = 11, 18
+_MAX_FIRST = 8191
 
 
 def _idct8(b: Any, x: list[Any], shift: int) -> list[Any]:
@@ -81,9 +86,14 @@ def _idct8(b: Any, x: list[Any], shift: int) -> list[Any]:
     return [pack_int16(b, low, up) for low, up in zip(*halves, strict=True)]
 
 
-@vector_op(3)
-def _columns(b: Any, batch: Any, quant: Any, column: Any) -> None:
-    """Dequantise column 0..7 of all lanes and transform it, in place."""
+@vector_op(3, types.uint64)
+def _columns(b: Any, batch: Any, quant: Any, column: Any) -> Any:
+    """Dequantise column 0..7 of all lanes and transform it, in place.
+
+    Returns the lanes whose first coefficient is beyond +-8191, as bits. Four times that overflows 16 bits, where
+    libjpeg-turbo wraps if the block has nothing below its first row, and saturates otherwise. No sound file comes near
+    (2,048 is the most); an image with such a lane is left to the library.
+    """
     base = b.add(batch, b.mul(column, const64(V16_BYTES)))
     steps = b.add(quant, b.mul(column, const64(2)))
     x = []
@@ -92,6 +102,8 @@ def _columns(b: Any, batch: Any, quant: Any, column: Any) -> None:
         x.append(b.mul(load(b, base, V16, i * _ROW_BYTES), step))
     for i, y in enumerate(_idct8(b, x, _SHIFT_COLUMNS)):
         store(b, y, base, i * _ROW_BYTES)
+    is_beyond = b.icmp_unsigned(">", b.add(x[0], const16(_MAX_FIRST)), const16(2 * _MAX_FIRST))
+    return b.zext(b.bitcast(is_beyond, I32), I64)
 
 
 def _row(b: Any, batch: Any, row: Any) -> list[Any]:
@@ -148,27 +160,33 @@ def _row_to_rgb(b: Any, batch: Any, row: Any, room: Any) -> None:
 
 
 @njit
-def flush_plane(batch: Any, quant: Any, room: Any, targets: Any, out: Any, stride: Any, n: int) -> None:
-    """Transform a batch and write the first `n` blocks to ``out + targets[lane]``, 8 rows of 8 bytes each."""
+def flush_plane(batch: Any, quant: Any, room: Any, targets: Any, out: Any, stride: Any, n: int) -> Any:
+    """Transform a batch and write the first `n` blocks to ``out + targets[lane]``, 8 rows of 8 bytes each.
+
+    Returns the lanes beyond what is exact (see `_columns`), 0 for sound files.
+    """
+    beyond = U64(0)
     for column in range(8):
-        _columns(batch, quant, U64(column))
+        beyond |= _columns(batch, quant, U64(column))
     for row in range(8):
         _row_to_plane(batch, U64(row), room)
         line = out + U64(row) * stride
         for lane in range(n):
             store_u64(line + load_u64(targets + U64(8 * lane)), load_u64(room + _lane_offset(lane)))
+    return beyond
 
 
 @njit
 def flush_444(
     batch: Any, quant0: Any, quant1: Any, quant2: Any, room: Any, targets: Any, out: Any, stride: Any, n: int
-) -> None:
-    """Transform the batches of Y, Cb, Cr and write `n` blocks of RGB, 8 rows of 24 bytes each."""
+) -> Any:
+    """Transform the batches of Y, Cb, Cr and write `n` blocks of RGB, 8 rows of 24 bytes each. Returns as above."""
     size = U64(BATCH_BYTES)
+    beyond = U64(0)
     for column in range(8):
-        _columns(batch, quant0, U64(column))
-        _columns(batch + size, quant1, U64(column))
-        _columns(batch + size + size, quant2, U64(column))
+        beyond |= _columns(batch, quant0, U64(column))
+        beyond |= _columns(batch + size, quant1, U64(column))
+        beyond |= _columns(batch + size + size, quant2, U64(column))
     for row in range(8):
         _row_to_rgb(batch, U64(row), room)
         line = out + U64(row) * stride
@@ -178,3 +196,4 @@ def flush_444(
             store_u64(target, load_u64(pixels))
             store_u64(target + U64(8), load_u64(pixels + U64(256)))
             store_u64(target + U64(16), load_u64(pixels + U64(512)))
+    return beyond

@@ -28,6 +28,7 @@ from kernels.jpeg.frame import (
     QUANT_TABLE,
     RESTART_INTERVAL,
     STRIDE,
+    UNSUPPORTED,
     YUV420,
     YUV422,
     YUV444,
@@ -42,9 +43,6 @@ _U0, _U1, _U2, _U4, _U6, _U8, _U10, _U15, _U16, _U24, _U28, _U48, _U63, _U127 = 
 )
 _AC_SHIFT, _DC_SHIFT = U64(64 - AC_BITS), U64(64 - DC_BITS)
 _ROW = 2 * N_LANES
-#: Above this a dequantised DC overflows 16 bits in the IDCT's first pass, where libjpeg-turbo wraps in its shortcut for
-#: blocks of DC only and saturates elsewhere. Sound files stay below 2,048; others are left to the library.
-_MAX_DC = 8191
 
 #: Byte offset of coded coefficient k in a batch. Entries 64 .. 255 lead to a 65th row that nobody reads: k stays
 #: below 63 and a table entry advances by at most 127, so a store never needs a check.
@@ -52,7 +50,7 @@ STORE_OFFSET = np.full(256, 64 * _ROW, np.uint16)
 STORE_OFFSET[:64] = ZIGZAG * _ROW
 
 # Slots of a component's state, 16 uint64 each: addresses of its tables, predictor, next lane, its batch ...
-_DC, _AC, _PREDICTOR, _LANE, _BATCH, _TARGETS, _QUANT, _DC_CODE, _AC_CODE, _DC_LIMIT = range(10)
+_DC, _AC, _PREDICTOR, _LANE, _BATCH, _TARGETS, _QUANT, _DC_CODE, _AC_CODE = range(9)
 _STATE = 16
 _STATE_BYTES = U64(8 * _STATE)
 #: ... then where the 32 blocks of each batch go, and room for one row of them. uint64 in all:
@@ -212,14 +210,14 @@ def _start(frame: Any, quant: Any, dc: Any, ac: Any, batches: Any, state: Any) -
         state[o + _BATCH] = U64(batches.ctypes.data) + U64(c * BATCH_BYTES)
         state[o + _TARGETS] = U64(state.ctypes.data) + U64(8 * (_TARGET_AT + c * N_LANES))
         state[o + _QUANT] = U64(quant.ctypes.data) + U64(128 * frame[QUANT_TABLE + c])
-        state[o + _DC_LIMIT] = U64(_MAX_DC // max(np.int64(quant[frame[QUANT_TABLE + c], 0]), 1))
         state[o + _DC_CODE] = U64(frame[DC_TABLE + c])
         state[o + _AC_CODE] = U64(4 + frame[AC_TABLE + c])
 
 
 @inlined
-def _flush(frame: Any, c: int, component: Any, room: Any, pixels: Any, n: int) -> None:
-    """IDCT of a component's batch into its plane, or, in 4:4:4, of all three into RGB."""
+def _flush(frame: Any, c: int, component: Any, room: Any, pixels: Any, n: int) -> Any:
+    """IDCT of a component's batch into its plane, or, in 4:4:4, of all three into RGB; lanes beyond what is exact."""
+    beyond = _U0
     if frame[LAYOUT] == YUV444:
         if c == 2:
             first = component - _STATE_BYTES - _STATE_BYTES
@@ -229,10 +227,13 @@ def _flush(frame: Any, c: int, component: Any, room: Any, pixels: Any, n: int) -
                 load_u64(_slot(component, _QUANT)),
             )
             batch, targets = load_u64(_slot(first, _BATCH)), load_u64(_slot(first, _TARGETS))
-            flush_444(batch, quants[0], quants[1], quants[2], room, targets, pixels, U64(frame[STRIDE]), n)
+            beyond = flush_444(batch, quants[0], quants[1], quants[2], room, targets, pixels, U64(frame[STRIDE]), n)
     else:
         batch, quant = load_u64(_slot(component, _BATCH)), load_u64(_slot(component, _QUANT))
-        flush_plane(batch, quant, room, load_u64(_slot(component, _TARGETS)), pixels, U64(frame[STRIDE + c]), n)
+        beyond = flush_plane(
+            batch, quant, room, load_u64(_slot(component, _TARGETS)), pixels, U64(frame[STRIDE + c]), n
+        )
+    return beyond
 
 
 @inlined
@@ -249,15 +250,17 @@ def _target(frame: Any, c: int, row: int, column: int, block: int) -> Any:
 
 
 @inlined
-def _finish_block(frame: Any, c: int, component: Any, target: Any, room: Any, pixels: Any) -> None:
-    """Note where the block in the current lane goes; transform the batch when it is full."""
+def _finish_block(frame: Any, c: int, component: Any, target: Any, room: Any, pixels: Any) -> Any:
+    """Note where the block in the current lane goes; transform the batch when it is full. Returns as `_flush`."""
+    beyond = _U0
     lane = load_u64(_slot(component, _LANE))
     store_u64(load_u64(_slot(component, _TARGETS)) + lane * _U8, target)
     lane += _U1
     if lane == U64(N_LANES):
-        _flush(frame, c, component, room, pixels, N_LANES)
+        beyond = _flush(frame, c, component, room, pixels, N_LANES)
         lane = _U0
     store_u64(_slot(component, _LANE), lane)
+    return beyond
 
 
 @njit
@@ -287,7 +290,7 @@ def decode_scan(
     left = interval
     segment = 0
     place, end = base + U64(segments[0]), base + U64(segments[1])
-    bits, n_bits = _U0, _U0
+    bits, n_bits, beyond = _U0, _U0, _U0
     for row in range(frame[END_ROW]):
         for column in range(frame[MCUS_ACROSS]):
             if interval > 0:
@@ -310,9 +313,6 @@ def decode_scan(
                 if not is_sound:
                     return CORRUPT
                 if is_inside:
-                    limit = load_u64(_slot(component, _DC_LIMIT))
-                    if value + limit > limit + limit:  # unsigned: also where it is negative
-                        return CORRUPT
                     lane = load_u64(_slot(component, _BATCH)) + load_u64(_slot(component, _LANE)) * _U2
                     store_u16(lane, value)
                     bits, n_bits, place, is_sound = _decode_ac(
@@ -320,7 +320,7 @@ def decode_scan(
                     )
                     c = max(block - n_luma + 1, 0)
                     target = _target(frame, c, row - first_row, column - first_column, block)
-                    _finish_block(frame, c, component, target, room, pixels)
+                    beyond |= _finish_block(frame, c, component, target, room, pixels)
                 else:
                     bits, n_bits, place, is_sound = _skip_ac(bits, n_bits, place, component, codes, limits)
                 if not is_sound:
@@ -330,5 +330,5 @@ def decode_scan(
     for c in range(n_components):
         n = np.int64(state[_STATE * c + _LANE])
         if n > 0:
-            _flush(frame, c, components + U64(c) * _STATE_BYTES, room, pixels, n)
-    return OK
+            beyond |= _flush(frame, c, components + U64(c) * _STATE_BYTES, room, pixels, n)
+    return OK if beyond == _U0 else UNSUPPORTED
