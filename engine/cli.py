@@ -36,7 +36,7 @@ class Commands(click.Group):
 def cli(ctx: click.Context) -> None:
     """Evaluate image classifiers on Ascend 310 chips: JPEG files in, Top-1..Top-5 and an honest throughput out."""
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        say(ctx.get_help())
 
 
 @cli.command()
@@ -83,7 +83,7 @@ def run(ctx: click.Context, /, config_file: Path | None, **options: Any) -> None
     if options["data"] is None:
         raise ConfigError("which images? give --data DIR (and --labels FILE for a flat folder), or try: engine demo")
     config = make_config(options)
-    click.echo(chosen_line(config, options["backend"]))
+    say(chosen_line(config, options["backend"]))
     finish(config)
 
 
@@ -94,7 +94,7 @@ def demo(out: Path, images: int) -> None:
     """Run the main job on images made here, through four simulated chips, and prove that it is right."""
     from engine.demo import run_demo
 
-    sys.exit(run_demo(out, images, click.echo))
+    sys.exit(run_demo(out, images, say))
 
 
 @cli.command()
@@ -103,7 +103,7 @@ def verify(result_dir: Path) -> None:
     """Score the samples of a finished run again, slowly and in one process, and compare the predictions."""
     from engine.verify import verify_result
 
-    verify_result(result_dir, click.echo)
+    verify_result(result_dir, say)
 
 
 def over_file(ctx: click.Context, path: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -149,12 +149,12 @@ def finish(config: Any) -> None:
     from engine.run import execute
     from engine.summary import summarise
 
-    report, outcome, index = execute(config, click.echo)
-    click.echo(summarise(report, list(failed_lines(index, outcome.collector.predictions))))
+    report, outcome, index = execute(config, say)
+    say(summarise(report, list(failed_lines(index, outcome.collector.predictions))))
     if outcome.error is not None:
         raise outcome.error
     if outcome.was_interrupted:
-        click.echo(f"interrupted: {outcome.n_settled} of {outcome.n_positions} images were done", err=True)
+        warn(f"interrupted: {outcome.n_settled} of {outcome.n_positions} images were done")
         sys.exit(EXIT_INTERRUPTED)
     report.raise_for_result()
 
@@ -165,10 +165,10 @@ def main() -> None:
         cli.main(standalone_mode=False)
     except EngineError as error:
         one_line = " ".join(str(error).split())
-        click.echo(f"engine: {one_line}", err=True)
+        warn(f"engine: {one_line}")
         sys.exit(error.exit_code)
     except click.UsageError as error:
-        click.echo(f"engine: {' '.join(error.format_message().split())}", err=True)
+        warn(f"engine: {' '.join(error.format_message().split())}")
         sys.exit(2)
     except click.ClickException as error:
         error.show()
@@ -176,10 +176,10 @@ def main() -> None:
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise
-        click.echo(f"engine: {error.strerror} while writing: make room or choose another --out", err=True)
+        warn(f"engine: {error.strerror} while writing: make room or choose another --out")
         sys.exit(ResourceError.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("engine: interrupted", err=True)
+        warn("engine: interrupted")
         sys.exit(EXIT_INTERRUPTED)
 
 

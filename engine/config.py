@@ -72,6 +72,11 @@ def choose_backend(name: str) -> str:
         return "cann" if _acl_works() else "sim"
     if name not in BACKENDS:
         raise unknown("backend", name, (*BACKENDS, "auto"))
+    if name == "cann" and not _acl_works():
+        raise ConfigError(
+            "backend cann needs the vendor's pyACL but `import acl` fails here: source CANN's set_env.sh "
+            "(such as /usr/local/Ascend/ascend-toolkit/set_env.sh), or use --backend sim"
+        )
     return name
 
 

@@ -17,7 +17,7 @@ from engine.arena import Arena, allocate, create_arena_fd
 from engine.backends.base import DeviceJob
 from engine.collector import Collector
 from engine.crew import Crew, CrewPlan
-from engine.errors import EngineError, ModelError
+from engine.errors import DataError, EngineError, ModelError
 from engine.host import check_memory
 from engine.hub import Hub, Watcher
 from engine.index import DataIndex
@@ -35,6 +35,7 @@ class Plan:
     """Everything that one pipeline is built from."""
 
     index: DataIndex
+    model_name: str
     spec: PreprocessSpec
     backend: str
     device_job: DeviceJob
@@ -89,21 +90,21 @@ def _make_arena(fd: int, plan: Plan, opened: Opened) -> ArenaLayout:
 
 
 def check_model(opened: Opened, plan: Plan) -> None:
-    """ModelError unless the model takes what the preset makes and knows the labels' classes."""
+    """ModelError unless the model takes what the preset makes; DataError for a label that it has no class for."""
     side = plan.spec.crop
     if list(opened.shape) != [3, side, side]:
         fitting = [name for name, spec in PRESETS.items() if opened.shape == [3, spec.crop, spec.crop]]
         remedy = f"use --preset {' or '.join(fitting)}" if fitting else "no preset makes that"
         raise ModelError(
-            f"{opened.name} takes images of shape {opened.shape} but the preset makes [3, {side}, {side}]: {remedy}"
+            f"{plan.model_name} takes images of shape {opened.shape} but the preset makes [3, {side}, {side}]: {remedy}"
         )
     if not plan.is_scored:
         return
     highest = int(plan.index.labels.max()) + label_offset(opened.n_classes, plan.label_offset)
     if highest >= opened.n_classes:
         sample = int(plan.index.labels.argmax())
-        raise ModelError(
-            f"class {plan.index.labels[sample]} of {plan.index.names.name(sample)} is unknown to {opened.name}, "
+        raise DataError(
+            f"class {plan.index.labels[sample]} of {plan.index.names.name(sample)} is unknown to {plan.model_name}, "
             f"which has {opened.n_classes} classes: needed classes from 0; see --label-offset"
         )
 

@@ -7,6 +7,8 @@ import time
 
 from tqdm import tqdm
 
+from engine.terminal import warn
+
 #: Seconds between plain lines when standard error is not a terminal.
 PLAIN_EVERY_S = 5.0
 #: Seconds between updates of the line on a terminal.
@@ -49,7 +51,7 @@ class Progress:
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
-            print(text, file=sys.stderr, flush=True)
+            warn(text)
 
     def close(self) -> None:
         if self._bar is not None:
@@ -65,4 +67,4 @@ class Progress:
             top1,
             f"{left_s:.0f} s left",
         ]
-        print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
+        warn(", ".join(part for part in parts if part))

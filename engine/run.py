@@ -83,6 +83,7 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     job = DeviceJob(model.path, config.devices, config.batch, config.window, n_threads, spec.crop, options)
     plan = Plan(
         index,
+        model.name,
         spec,
         config.backend,
         job,
