@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from engine import pyacl_stubs
-from engine.pyacl_stubs.settings import STRICTNESS, settings_from_environment
+from engine.pyacl_stubs.settings import ENVIRONMENT_PREFIX, STRICTNESS, settings_from_environment
 
 #: Exit status of --fail-on-report when strict mode has found something and the script itself ended well.
 EXIT_REPORTS = 70
@@ -26,12 +26,13 @@ EXIT_REPORTS = 70
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def main(script: str, args: tuple[str, ...], fail_on_report: bool, **options: str | int | None) -> None:
     """Run SCRIPT with `import acl` giving the simulated card; ENGINE_SIM_... in the environment set the rest."""
+    os.environ.update({ENVIRONMENT_PREFIX + name.upper(): str(v) for name, v in options.items() if v is not None})
     try:
-        given = {name: value for name, value in options.items() if value is not None}
-        pyacl_stubs.configure(replace(settings_from_environment(), **given))  # type: ignore[arg-type]
+        pyacl_stubs.configure(settings_from_environment())
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     pyacl_stubs.install()
+    _install_in_children()
     sys.argv = [script, *args]
     sys.path.insert(0, str(Path(script).resolve().parent))
     runpy.run_path(script, run_name="__main__")
@@ -40,6 +41,14 @@ def main(script: str, args: tuple[str, ...], fail_on_report: bool, **options: st
         click.echo(f"acl simulator: {len(reports)} reports", err=True)
         if fail_on_report:
             sys.exit(EXIT_REPORTS)
+
+
+def _install_in_children() -> None:
+    """Let processes that the script starts find the simulator too, whatever their start method."""
+    package = Path(pyacl_stubs.__file__).parent
+    paths = [str(package / "importable"), str(package.parents[1]), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    sys.path.insert(0, paths[0])
 
 
 if __name__ == "__main__":

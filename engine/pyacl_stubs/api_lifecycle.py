@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 from engine.pyacl_stubs import leaks
@@ -55,8 +56,7 @@ def set_device(device_id: int, /) -> int:
     if device.default is None:
         handle = PROCESS.new_handle()
         device.default = PROCESS.register(handle, Context(device, handle, PROCESS.origin(), is_default=True))
-    if PROCESS.thread.context is not device.default:
-        device.n_set += 1
+    device.users.add(threading.get_ident())
     PROCESS.thread.context = device.default
     return SUCCESS
 
@@ -84,10 +84,10 @@ def reset_device(device_id: int, /) -> int:
     """Wait for the device's work; with the last user gone, end its contexts and streams."""
     _chip(device_id)
     device = PROCESS.devices.get(device_id)
-    if device is None or device.n_set == 0:
+    if device is None:
         raise AclError(Code.RT_INVALID_DEVICEID, f"device {device_id} is not set in this process")
-    device.n_set -= 1
-    if device.n_set == 0:
+    device.users.discard(threading.get_ident())
+    if not device.users & {thread.ident for thread in threading.enumerate()}:
         _close_device(device)
     return SUCCESS
 
@@ -98,7 +98,11 @@ def _close_device(device: Device) -> None:
         PROCESS.complain("acl.rt.reset_device", f"released with the device, before its own release: {leak}")
     for context in contexts:
         _end_context(context, "acl.rt.reset_device")
-    device.default = None
+    for model_id in [i for i, model in PROCESS.models.items() if model.context.device is device]:
+        del PROCESS.models[model_id]
+    device.chip.memory.free_all()
+    device.users.clear()
+    del PROCESS.devices[device.id]
 
 
 def _end_context(context: Context, call: str) -> None:

@@ -227,12 +227,15 @@ def _spans(dst: int, dst_max: int, src: int, count: int, kind: int) -> tuple[Spa
 
 
 def _check_side(span: Span, needs_device: bool, side: str, kind: int) -> None:
-    is_device_address = PROCESS.chip_of(span.address) is not None
+    chip = PROCESS.chip_of(span.address)
+    is_device_address = chip is not None
     if is_device_address and span.block is None:
         raise AclError(Code.RT_PARAM_INVALID, f"{side} {_describe(span.address)} is not allocated device memory")
     if is_device_address != needs_device:
         what = span.block or f"host memory {span.address:#x}"
         raise AclError(Code.RT_PARAM_INVALID, f"kind {kind} ({DIRECTIONS[kind]}) does not fit its {side}: {what}")
+    if chip is not None and kind != DEVICE_TO_DEVICE and chip is not PROCESS.context().device.chip:
+        raise AclError(Code.RT_PARAM_INVALID, f"{side} {span.block} is not memory of this thread's device")
     freed = None if is_device_address or span.block is not None else PROCESS.host.freed_block(span.address)
     if freed is not None:
         raise AclError(Code.RT_PARAM_INVALID, f"{side} is freed: {_describe(freed.address)}")

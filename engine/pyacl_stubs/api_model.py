@@ -240,4 +240,6 @@ def _span(model: Model, buffer: models.DataBuffer, spec: TensorSpec) -> Span:
     if not span.is_device:
         why = PROCESS.tombstones.get(buffer.address) or "not allocated device memory"
         raise AclError(Code.RT_PARAM_INVALID, f"{spec.name} of {model} is at {buffer.address:#x}: {why}")
+    if span.block is not None and span.block.device != model.context.device.id:
+        raise AclError(Code.RT_PARAM_INVALID, f"{spec.name} of {model} is in {span.block}")
     return span

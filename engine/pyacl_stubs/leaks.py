@@ -11,7 +11,7 @@ from engine.pyacl_stubs.process import PROCESS, Context, Device
 def live_resources() -> Iterator[str]:
     """Everything that is alive in the process, default contexts and streams aside."""
     for device in PROCESS.devices.values():
-        if device.n_set:
+        if device.users:
             yield f"device {device.id}: acl.rt.reset_device is missing"
     for model_id, model in PROCESS.models.items():
         yield f"model {model_id}, loaded at {model.origin}"

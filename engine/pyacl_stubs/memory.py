@@ -180,6 +180,12 @@ class DeviceMemory:
             self.used_bytes -= block.cost
         return block
 
+    def free_all(self) -> None:
+        """Release everything, as closing the device does."""
+        for block in self.table.blocks():
+            self.free(block.address)
+        self.used_bytes = 0
+
 
 class HostMemory:
     """Page-locked host memory, given out by ``acl.rt.malloc_host``."""

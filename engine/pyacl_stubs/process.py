@@ -39,7 +39,8 @@ class Device:
     id: int
     chip: Chip
     default: Context | None = None
-    n_set: int = 0
+    #: Threads that have set it and not reset it.
+    users: set[int] = field(default_factory=set)
 
 
 @dataclass(eq=False)

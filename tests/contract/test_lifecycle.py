@@ -129,3 +129,34 @@ def test_the_message_of_a_failure_is_told_once(card: Card) -> None:
     card.acl.rt.free(12345)
     assert "acl.rt.free" in card.acl.get_recent_err_msg()
     assert card.acl.get_recent_err_msg() is None
+
+
+def test_repeated_set_device_needs_one_reset(card: Card) -> None:
+    """Section 1, set_device: also with a context of one's own in between."""
+    assert card.acl.rt.set_device(0) == 0
+    context = card.ok(card.acl.rt.create_context(0))
+    assert card.acl.rt.set_device(0) == 0
+    assert card.acl.rt.destroy_context(context) == 0
+    assert card.acl.rt.reset_device(0) == 0
+    assert card.acl.rt.malloc(64, 0)[1] == 107002
+
+
+def test_a_device_lives_until_its_last_thread_has_reset_it(card: Card) -> None:
+    """Section 1: several threads may use one device."""
+    assert in_thread(lambda: (card.acl.rt.set_device(0), card.acl.rt.reset_device(0))) == [(0, 0)]
+    block = card.ok(card.acl.rt.malloc(64, 0))
+    assert card.acl.rt.free(block) == 0
+
+
+def test_memory_of_another_device_is_refused(card: Card) -> None:
+    """Section 1, threads: everything is bound to the device of its context."""
+    if card.ok(card.acl.rt.get_device_count()) < 2:
+        pytest.skip("needs two chips")
+    block, host = card.ok(card.acl.rt.malloc(64, 0)), card.ok(card.acl.rt.malloc_host(64))
+    assert card.acl.rt.set_device(1) == 0
+    assert card.acl.rt.memcpy(block, 64, host, 64, 1) != 0
+    assert card.acl.rt.reset_device(1) == 0
+    assert card.acl.rt.set_device(0) == 0
+    assert card.acl.rt.memcpy(block, 64, host, 64, 1) == 0
+    assert card.acl.rt.free(block) == 0
+    assert card.acl.rt.free_host(host) == 0

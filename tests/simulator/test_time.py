@@ -283,7 +283,9 @@ class Watcher:
 
     def _watch(self) -> None:
         last_ns = time.perf_counter_ns()
-        while not self._ended.is_set():
+        is_last = False
+        while not is_last:
+            is_last = self._ended.is_set()
             now_ns = time.perf_counter_ns()
             self._longest_ns = max(self._longest_ns, now_ns - last_ns)
             last_ns = now_ns
