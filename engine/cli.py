@@ -11,6 +11,7 @@ import click
 from engine import __version__
 from engine.errors import EXIT_INTERRUPTED, ConfigError, EngineError, ResourceError
 from engine.files import NO_SPACE
+from engine.terminal import say, warn
 
 PATH = click.Path(path_type=Path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +26,6 @@ class Dump:
         self._kind = kind
         self._folders: dict[int, Path] = {}
         remove_dumps(out)
-        for stale in out.glob("dumpOutput_device*"):  # of an earlier run: a scorer would count its files
-            shutil.rmtree(stale)
         stems: set[str] = set()
         for sample in range(len(names)):
             stem = Path(names.name(sample)).stem

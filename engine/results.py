@@ -124,8 +124,6 @@ def write(report: Report, index: DataIndex, outcome: Outcome) -> None:
     if config.backend != "null":
         guide = guide_result(predictions, outcome.opened.n_classes)
         atomic_write(out / "result.json", json.dumps(guide).encode())
-    for stale in out.glob("perf_vision_batchsize_*_device_*.txt"):
-        stale.unlink()
     for number, chip in outcome.tally.chips.items():
         if chip.n_images:
             name = f"perf_vision_batchsize_{outcome.opened.batch}_device_{number}.txt"
