@@ -26,7 +26,7 @@ MUTATIONS = {
     "free before the execute is done": "is still in use",
     "one model on two streams": "two streams at once",
     "forgotten context": "belongs to",
-    "model left loaded": "not released",
+    "model left loaded": "before its own release: model 1",
     "staging left allocated": "not released: page-locked host memory",
     "context before its streams": "before its own release",
     "used after free": "was freed by acl.rt.free at pipeline.py:",
