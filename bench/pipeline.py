@@ -1,14 +1,14 @@
 """Does the pipeline keep the chips busy from raw JPEGs?
 
 Method: each repeat is a fresh `engine run --model fingerprint --backend sim` over the same files; batch sizes are
-interleaved; per batch the median of end-to-end / interface and its spread. The chips are SIMULATED with published rates,
-so the interface is known; the files, the decoding, the copies and the processes are real. Efficiency below 1 is what
+interleaved; per batch the median of end-to-end / interface and its spread. The chips are SIMULATED with published
+rates, so the interface is known; the files, the decoding, the copies and the processes are real. Efficiency below 1 is what
 the host could not hide, plus the fill and drain of the first and last batches (about one batch time of a chip).
 
 What may not be concluded: anything about real chips' drivers, about files that are not in the page cache, or about
 hosts with other cores. A spread above 3 % means that the host was busy with something else: repeat.
 
-usage: python -m bench.pipeline [--data DIR --labels FILE] [--batch 1,16,32] [--images 10000] [--repeats 3] [--json FILE]
+usage: python -m bench.pipeline [--data DIR --labels FILE] [--batch 1,16,32] [--images N] [--repeats 3] [--json FILE]
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def run_once(data: Path, labels: Path, batch: int, n_images: int, profile: str) 
 def table(samples: list[Sample]) -> str:
     """Markdown, one row per batch: medians, and the spread (max - min) / median of the ratio."""
     lines = [
-        "| batch | end-to-end images/s | interface images/s | host ceiling images/s | end-to-end / interface | spread |",
+        "| batch | end-to-end /s | interface /s | host ceiling /s | end-to-end / interface | spread |",
         "|---|---|---|---|---|---|",
     ]
     for batch in sorted({sample.batch for sample in samples}):
