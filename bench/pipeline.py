@@ -2,8 +2,8 @@
 
 Method: each repeat is a fresh `engine run --model fingerprint --backend sim` over the same files; batch sizes are
 interleaved; per batch the median of end-to-end / interface and its spread. The chips are SIMULATED with published
-rates, so the interface is known; the files, the decoding, the copies and the processes are real. Efficiency below 1 is what
-the host could not hide, plus the fill and drain of the first and last batches (about one batch time of a chip).
+rates, so the interface is known; the files, the decoding, the copies and the processes are real. Efficiency below 1
+is what the host could not hide, plus the fill and drain of the first and last batches (about a batch time of a chip).
 
 What may not be concluded: anything about real chips' drivers, about files that are not in the page cache, or about
 hosts with other cores. A spread above 3 % means that the host was busy with something else: repeat.
