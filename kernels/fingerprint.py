@@ -12,14 +12,17 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from numba.core import cgutils
 
 from kernels.jit import njit
 from kernels.reference import LANES, MULTIPLIER
+from kernels.simd import I64, U64, const, const64, load, store, vec, vector_op
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
-U64 = npt.NDArray[np.uint64]
+Words = npt.NDArray[np.uint64]
 
+alloca: Any = cgutils.alloca_once  # untyped
 _P = np.uint64(MULTIPLIER)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S27, _S29, _S30, _S31, _S32 = np.uint64(27), np.uint64(29), np.uint64(30), np.uint64(31), np.uint64(32)
@@ -28,7 +31,7 @@ _S27, _S29, _S30, _S31, _S32 = np.uint64(27), np.uint64(29), np.uint64(30), np.u
 MAX_CLASSES = 2048
 
 
-def fingerprint_hash(words: U64) -> np.uint64:
+def fingerprint_hash(words: Words) -> np.uint64:
     """A 64-bit hash of (n,) uint64 that depends on every byte, its place and n. Oracle: kernels.reference."""
     return cast(np.uint64, np.uint64(_hash(words, np.zeros(LANES, np.uint64))))
 
@@ -47,7 +50,7 @@ def fingerprint_logits(rows: U8, out: F32) -> None:
     _logits(_as_words(rows), np.zeros(LANES, np.uint64), out)
 
 
-def _as_words(rows: U8) -> U64:
+def _as_words(rows: U8) -> Words:
     """A view as words; a copy filled with zeros where the rows do not divide (a 299 x 299 float32 input does not)."""
     n_bytes = rows.shape[1]
     if n_bytes % 8 == 0 and rows.ctypes.data % 8 == 0:
@@ -55,6 +58,24 @@ def _as_words(rows: U8) -> U64:
     padded = np.zeros((len(rows), -(-n_bytes // 8) * 8), np.uint8)
     padded[:, :n_bytes] = rows
     return padded.view(np.uint64)
+
+
+@vector_op(3)
+def _whole_blocks(b: Any, words: Any, n_blocks: Any, lanes: Any) -> None:
+    """Fold `n_blocks` blocks of 32 words into the 32 lanes, which stay in registers."""
+    kind = vec(I64, 8)
+    slots = [alloca(b, kind) for _ in range(LANES // 8)]
+    for i, slot in enumerate(slots):
+        b.store(load(b, lanes, kind, 64 * i), slot)
+    multiplier, shift = const(MULTIPLIER, 8, I64), const(29, 8, I64)
+    with cgutils.for_range(b, n_blocks) as loop:
+        block = b.add(words, b.mul(loop.index, const64(8 * LANES)))
+        for i, slot in enumerate(slots):
+            h = b.load(slot)
+            h = b.mul(b.xor(h, b.lshr(h, shift)), multiplier)
+            b.store(b.add(h, load(b, block, kind, 64 * i)), slot)
+    for i, slot in enumerate(slots):
+        store(b, b.load(slot), lanes, 64 * i)
 
 
 @njit
@@ -65,14 +86,11 @@ def _mix(value: Any) -> Any:
 
 
 @njit
-def _hash(words: U64, lanes: U64) -> Any:
+def _hash(words: Words, lanes: Words) -> Any:
     lanes[:] = 0
     n_words = words.shape[0]
     n_whole = n_words // LANES * LANES
-    for start in range(0, n_whole, LANES):
-        block = words[start : start + LANES]
-        for lane in range(LANES):
-            lanes[lane] = (lanes[lane] ^ (lanes[lane] >> _S29)) * _P + block[lane]
+    _whole_blocks(U64(words.ctypes.data), U64(n_whole // LANES), U64(lanes.ctypes.data))
     for lane in range(n_words - n_whole):
         lanes[lane] = (lanes[lane] ^ (lanes[lane] >> _S29)) * _P + words[n_whole + lane]
     value = np.uint64(8 * n_words)
@@ -89,7 +107,7 @@ def _gcd(a: int, b: int) -> int:
 
 
 @njit
-def _logits(rows: U64, lanes: U64, out: F32) -> None:
+def _logits(rows: Words, lanes: Words, out: F32) -> None:
     n_classes = out.shape[1]
     for i in range(rows.shape[0]):
         value = _hash(rows[i], lanes)
