@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernels.jit import njit
+from kernels.jit import inner, njit
 from kernels.reference import PRECISION_BITS, SUPPORT
 
 I32 = npt.NDArray[np.int32]
@@ -58,7 +58,7 @@ def taps(in_size: int, out_size: int, first: int, n: int, interpolation: str) ->
     return Taps(low, count, weights)
 
 
-@njit
+@inner
 def _sinc(x: Any) -> Any:
     if x == 0.0:
         return 1.0
@@ -66,7 +66,7 @@ def _sinc(x: Any) -> Any:
     return math.sin(x) / x
 
 
-@njit
+@inner
 def _weight(kind: int, x: Any) -> Any:
     if kind == BOX:
         return 1.0 if -0.5 < x <= 0.5 else 0.0
@@ -84,7 +84,7 @@ def _weight(kind: int, x: Any) -> Any:
     return (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5 if x < 2.0 else 0.0
 
 
-@njit
+@inner
 def _support(kind: int) -> float:
     return (0.5, 1.0, 1.0, 2.0, 3.0)[kind]
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numba.core import cgutils
 
-from kernels.jit import njit
+from kernels.jit import inner, njit
 from kernels.reference import LANES, MULTIPLIER
 from kernels.simd import I64, U64, const, const64, load, store, vec, vector_op
 
@@ -78,7 +78,7 @@ def _whole_blocks(b: Any, words: Any, n_blocks: Any, lanes: Any) -> None:
         store(b, b.load(slot), lanes, 64 * i)
 
 
-@njit
+@inner
 def _mix(value: Any) -> Any:
     value = (value ^ (value >> _S30)) * _MIX_1
     value = (value ^ (value >> _S27)) * _MIX_2
@@ -99,7 +99,7 @@ def _hash(words: Words, lanes: Words) -> Any:
     return _mix(value)
 
 
-@njit
+@inner
 def _gcd(a: int, b: int) -> int:
     while b > 0:
         a, b = b, a % b

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernels.jit import njit
+from kernels.jit import inner, njit
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -45,7 +45,7 @@ def _rank_rows(logits: F32, labels: I32, ranks: I32, top_ids: I32, top_logits: F
         _top(row, has_nan, top_ids[i], top_logits[i])
 
 
-@njit
+@inner
 def _has_nan(row: F32) -> bool:
     n_nan = 0
     for j in range(row.shape[0]):
@@ -53,7 +53,7 @@ def _has_nan(row: F32) -> bool:
     return n_nan > 0
 
 
-@njit
+@inner
 def _rank(row: F32, label: int) -> int:
     """1 + the classes that come before `label`; counting, so that LLVM vectorises it."""
     if label < 0 or label >= row.shape[0]:
@@ -67,13 +67,13 @@ def _rank(row: F32, label: int) -> int:
     return int(n_before) + 1
 
 
-@njit
+@inner
 def _comes_before(a: Any, b: Any) -> bool:
     """a > b where NaN is below everything."""
     return bool(a > b or (b != b and a == a))
 
 
-@njit
+@inner
 def _top(row: F32, has_nan: bool, ids: I32, best: F32) -> None:
     n_classes = row.shape[0]
     n_held = 0
@@ -92,7 +92,7 @@ def _top(row: F32, has_nan: bool, ids: I32, best: F32) -> None:
         best[k] = 0.0
 
 
-@njit
+@inner
 def _insert(logit: Any, class_id: int, n_held: int, ids: I32, best: F32) -> int:
     """Put a class in its place among the `n_held` best, after its equals; returns how many are held then."""
     if n_held == N_TOP and not _comes_before(logit, best[N_TOP - 1]):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.coefficients import FILTERS, Taps, taps
-from kernels.jit import njit
+from kernels.jit import inner, njit
 from kernels.reference import PRECISION_BITS, crop_origin, resized_size
 from kernels.resample_simd import SimdPlan, make_simd_plan, normalise_constants, resample_simd, ring_bytes
 from kernels.spec import PreprocessSpec
@@ -169,7 +169,7 @@ def normalise_table(spec: PreprocessSpec) -> F32:
     return table
 
 
-@njit
+@inner
 def _clip(total: Any) -> Any:
     return min(max(total, np.int32(0)), _MAX) >> _BITS
 

@@ -24,7 +24,7 @@ from numba.core import cgutils
 
 from kernels.coefficients import Taps
 from kernels.isa import INSTRUCTION_SET
-from kernels.jit import njit
+from kernels.jit import inner, njit
 from kernels.reference import PRECISION_BITS
 from kernels.simd import (
     F32,
@@ -99,7 +99,7 @@ def make_simd_plan(columns: Taps, rows: Taps) -> SimdPlan | None:
     return SimdPlan(n_groups, 3 * columns.low.astype(np.int64), across, pairs, down, int(pairs[:, 1].max()))
 
 
-@njit
+@inner
 def _low_digit(weight: Any) -> Any:
     return ((weight + 128) & 255) - 128
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernels.jit import njit
+from kernels.jit import inner, njit
 from kernels.jpeg.frame import (
     BAD_REGION,
     BOTTOM,
@@ -139,7 +139,7 @@ def read_header(
     return build_tables(codes, has_code, built, canonical, dc, single, ac)
 
 
-@njit
+@inner
 def lay_out(frame: Any) -> Any:
     """MCUs and planes of the region; returns the bytes of the planes and of the pixels.
 
@@ -180,7 +180,7 @@ def lay_out(frame: Any) -> Any:
     return frame[PLANE + 2] + frame[STRIDE + 2] * (height + 1), 3 * (right - left) * (bottom - top)
 
 
-@njit
+@inner
 def _fits(needs: Any, scan: Any, planes: Any, rgb: Any, rows: Any) -> bool:
     return bool(
         scan.shape[0] >= needs[0]

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.jit import njit
+from kernels.jit import inner
 from kernels.jpeg.frame import CORRUPT, N_TABLES, OK, TABLE_BYTES
 
 #: 11 bits: 8 KB a table, four of them in L1; 10 and 12 bits were no faster.
@@ -31,7 +31,7 @@ END_OF_BLOCK = 96
 MAX_DC_SIZE = 11
 
 
-@njit
+@inner
 def build_tables(codes: Any, has_code: Any, built: Any, canonical: Any, dc: Any, single: Any, ac: Any) -> int:
     """Build the tables of all codes present, except those that are still there from the last image.
 
@@ -59,7 +59,7 @@ def build_tables(codes: Any, has_code: Any, built: Any, canonical: Any, dc: Any,
     return OK
 
 
-@njit
+@inner
 def _is_built(codes: Any, built: Any, table: int) -> bool:
     different = built[table, TABLE_BYTES] ^ 1
     for j in range(TABLE_BYTES):
@@ -67,7 +67,7 @@ def _is_built(codes: Any, built: Any, table: int) -> bool:
     return bool(different == 0)
 
 
-@njit
+@inner
 def _canonical(codes: Any, table: int, limits: Any, offsets: Any) -> int:
     """First code beyond each length, left aligned to 16 bits, and symbol index minus code (T.81 F.2.2.3).
 
@@ -86,7 +86,7 @@ def _canonical(codes: Any, table: int, limits: Any, offsets: Any) -> int:
     return n_symbols
 
 
-@njit
+@inner
 def _fill_dc(codes: Any, table: int, n_symbols: int, dc: Any) -> bool:
     for j in range(n_symbols):
         if codes[table, 16 + j] > MAX_DC_SIZE:
@@ -103,7 +103,7 @@ def _fill_dc(codes: Any, table: int, n_symbols: int, dc: Any) -> bool:
     return True
 
 
-@njit
+@inner
 def _fill_single(codes: Any, table: int, single: Any) -> None:
     """One symbol for each 11 bits: 0-4 length of the code (0: longer), 8-11 size, 16-23 advance."""
     at = 0
@@ -120,7 +120,7 @@ def _fill_single(codes: Any, table: int, single: Any) -> None:
     single[at:] = 0
 
 
-@njit
+@inner
 def _fill_pairs(single: Any, table: int, ac: Any) -> None:
     """Join each entry with the one that follows it where both fit in the 11 bits. Branchless: LLVM vectorises it."""
     mask = (1 << AC_BITS) - 1

@@ -14,7 +14,7 @@ from typing import Any
 
 from numba import types
 
-from kernels.jit import njit
+from kernels.jit import inner
 from kernels.jpeg.colour import rgb_lanes
 from kernels.simd import (
     H32,
@@ -132,7 +132,7 @@ def _store_lanes(b: Any, words: list[Any], room: Any, offset: int) -> None:
             offset += V16_BYTES
 
 
-@njit
+@inner
 def _lane_offset(lane: int) -> Any:
     """Where `_store_lanes` leaves the 8 bytes of a lane: lanes 8 g + 2 v and + 1 at places 2 g and + 1 of vector v."""
     return U64(((lane & 6) >> 1) * 64 + (lane >> 3) * 16 + (lane & 1) * 8)
@@ -159,7 +159,7 @@ def _row_to_rgb(b: Any, batch: Any, row: Any, room: Any) -> None:
         _store_lanes(b, [_byte_pairs(b, part[i], part[i + 1]) for i in range(0, 8, 2)], room, 256 * third)
 
 
-@njit
+@inner
 def flush_plane(batch: Any, quant: Any, room: Any, targets: Any, out: Any, stride: Any, n: int) -> Any:
     """Transform a batch and write the first `n` blocks to ``out + targets[lane]``, 8 rows of 8 bytes each.
 
@@ -176,7 +176,7 @@ def flush_plane(batch: Any, quant: Any, room: Any, targets: Any, out: Any, strid
     return beyond
 
 
-@njit
+@inner
 def flush_444(
     batch: Any, quant0: Any, quant1: Any, quant2: Any, room: Any, targets: Any, out: Any, stride: Any, n: int
 ) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.jit import njit
+from kernels.jit import inner
 from kernels.jpeg.frame import (
     AC_TABLE,
     CORRUPT,
@@ -55,7 +55,7 @@ def zigzag() -> Any:
 ZIGZAG = zigzag()
 
 
-@njit
+@inner
 def parse_header(data: Any, frame: Any, quant: Any, codes: Any, has_code: Any, seen: Any) -> int:
     """Read all segments up to the scan.
 
@@ -91,12 +91,12 @@ def parse_header(data: Any, frame: Any, quant: Any, codes: Any, has_code: Any, s
     return CORRUPT
 
 
-@njit
+@inner
 def _u16(data: Any, i: int) -> Any:
     return (np.int64(data[i]) << 8) | np.int64(data[i + 1])
 
 
-@njit
+@inner
 def _segment(
     data: Any, marker: int, start: int, end: int, frame: Any, quant: Any, codes: Any, has_code: Any, seen: Any
 ) -> int:
@@ -116,7 +116,7 @@ def _segment(
     return UNSUPPORTED
 
 
-@njit
+@inner
 def _starts_with(data: Any, start: int, end: int, text: Any) -> bool:
     if end - start < len(text):
         return False
@@ -132,7 +132,7 @@ _MPF = (0x4D, 0x50, 0x46, 0)
 _ICC = (0x49, 0x43, 0x43, 0x5F)
 
 
-@njit
+@inner
 def _application(data: Any, marker: int, start: int, end: int, seen: Any) -> int:
     """Which colours the file has; short segments on which Pillow's parser raises are left to Pillow."""
     n = end - start
@@ -151,7 +151,7 @@ def _application(data: Any, marker: int, start: int, end: int, seen: Any) -> int
     return OK
 
 
-@njit
+@inner
 def _quant_tables(data: Any, start: int, end: int, quant: Any, seen: Any) -> int:
     while start < end:
         table = np.int64(data[start])
@@ -166,7 +166,7 @@ def _quant_tables(data: Any, start: int, end: int, quant: Any, seen: Any) -> int
     return OK
 
 
-@njit
+@inner
 def _huffman_tables(data: Any, start: int, end: int, codes: Any, has_code: Any) -> int:
     while start < end:
         kind, destination = np.int64(data[start] >> 4), np.int64(data[start] & 15)
@@ -186,7 +186,7 @@ def _huffman_tables(data: Any, start: int, end: int, codes: Any, has_code: Any) 
     return OK
 
 
-@njit
+@inner
 def _layout(data: Any, start: int, n_components: int) -> int:
     """Chroma layout of the frame's sampling factors, or -1. A single component is not interleaved: 1 x 1."""
     luma = data[start + 7]
@@ -201,7 +201,7 @@ def _layout(data: Any, start: int, n_components: int) -> int:
     return YUV420 if luma == 0x22 else -1
 
 
-@njit
+@inner
 def _frame_header(data: Any, start: int, end: int, frame: Any, seen: Any) -> int:
     if seen[HAS_FRAME] != 0 or end - start < 9:
         return CORRUPT
@@ -229,7 +229,7 @@ def _frame_header(data: Any, start: int, end: int, frame: Any, seen: Any) -> int
     return OK
 
 
-@njit
+@inner
 def _is_ycc(seen: Any) -> bool:
     """libjpeg's guess of the colours of three components: YCbCr for certain?"""
     if seen[IS_JFIF] != 0:
@@ -239,7 +239,7 @@ def _is_ycc(seen: Any) -> bool:
     return bool(seen[COMPONENT_ID] == 1 and seen[COMPONENT_ID + 1] == 2 and seen[COMPONENT_ID + 2] == 3)
 
 
-@njit
+@inner
 def _scan_header(data: Any, start: int, end: int, frame: Any, has_code: Any, seen: Any) -> int:
     if seen[HAS_FRAME] == 0 or end == start:
         return CORRUPT

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.jit import inlined, njit
+from kernels.jit import inlined, inner
 from kernels.jpeg.bits import extend, extend_complement, is_beyond, refill
 from kernels.jpeg.frame import (
     AC_TABLE,
@@ -63,7 +63,7 @@ def _slot(component: Any, slot: int) -> Any:
     return component + U64(8 * slot)
 
 
-@njit
+@inner
 def _slow_code(top16: int, limits: Any, symbols: Any, first_length: int) -> Any:
     """A code of any length at the top of 16 bits: length << 8 | symbol; 0 if there is none.
 
@@ -198,7 +198,7 @@ def _skip_ac(bits: Any, n_bits: Any, place: Any, component: Any, codes: Any, lim
             return bits, n_bits, place, k == 63
 
 
-@njit
+@inner
 def _start(frame: Any, quant: Any, dc: Any, ac: Any, batches: Any, state: Any) -> None:
     """Fill the components' states."""
     for c in range(frame[N_COMPONENTS]):
@@ -263,7 +263,7 @@ def _finish_block(frame: Any, c: int, component: Any, target: Any, room: Any, pi
     return beyond
 
 
-@njit
+@inner
 def decode_scan(
     frame: Any, codes_: Any, limits_: Any, quant: Any, dc: Any, ac: Any, data: Any, segments: Any, n_segments: int,
     batches: Any, state: Any, offsets_: Any, pixels_: Any,

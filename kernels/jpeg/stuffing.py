@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kernels.jit import njit
+from kernels.jit import inner
 from kernels.simd import U64, copy64_find_ff, trailing_zeros
 
 #: Zeros behind the copied scan. An MCU reads at most 6 blocks x 64 symbols x 31 bits = 1,488 bytes, plus 8 of the
@@ -20,7 +20,7 @@ OVERRUN = 64
 _EOI = 0xD9
 
 
-@njit
+@inner
 def unstuff(data: Any, start: int, out: Any, segments: Any, restart_interval: int) -> int:
     """Copy the scan from ``data[start]`` on; returns the number of segments, or -1 for anything but a sound end.
 
@@ -57,7 +57,7 @@ def unstuff(data: Any, start: int, out: Any, segments: Any, restart_interval: in
     return n_segments
 
 
-@njit
+@inner
 def _copy_to_ff(data: Any, i: int, out: Any, o: int) -> Any:
     """Copy up to the next 0xFF byte or the end; returns both places."""
     n = data.shape[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.jit import njit
+from kernels.jit import inner
 from kernels.jpeg.colour import gray32, ycc32
 from kernels.jpeg.frame import (
     BOTTOM,
@@ -61,13 +61,13 @@ _triangle_16ths = _triangle(8, 7, 4)
 _triangle_quarters = _triangle(1, 2, 2)
 
 
-@njit
+@inner
 def row_memory(width: int) -> int:
     """int16 that `upsample` needs for its rows at most."""
     return 3 * ((width + 1) // 2 + 2 + ROW_SLACK) + 64
 
 
-@njit
+@inner
 def upsample(frame: Any, planes_: Any, rows: Any, out_: Any) -> None:
     """Planes, which start at the region's first MCU -> RGB of the region's pixels, packed.
 
@@ -98,7 +98,7 @@ def upsample(frame: Any, planes_: Any, rows: Any, out_: Any) -> None:
         out += U64(3 * width)
 
 
-@njit
+@inner
 def _chroma_row(frame: Any, planes: Any, c: int, y: int, rows: Any, out: Any) -> None:
     """One row of a chroma plane at full width, from the even pixel at or left of the region."""
     stride = frame[STRIDE + c]
