@@ -93,12 +93,12 @@ def reset_device(device_id: int, /) -> int:
 
 
 def _close_device(device: Device) -> None:
-    contexts = [c for c in PROCESS.handles.values() if isinstance(c, Context) and c.device is device]
+    contexts = [c for c in list(PROCESS.handles.values()) if isinstance(c, Context) and c.device is device]
     for leak in leaks.resources_of(device):
         PROCESS.complain("acl.rt.reset_device", f"released with the device, before its own release: {leak}")
     for context in contexts:
         _end_context(context, "acl.rt.reset_device")
-    for model_id in [i for i, model in PROCESS.models.items() if model.context.device is device]:
+    for model_id in [i for i, model in list(PROCESS.models.items()) if model.context.device is device]:
         del PROCESS.models[model_id]
     device.chip.memory.free_all()
     device.users.clear()

@@ -230,7 +230,7 @@ def _spans(model: Model, dataset: Dataset, specs: Sequence[TensorSpec], mismatch
 
 
 def _span(model: Model, buffer: models.DataBuffer, spec: TensorSpec) -> Span:
-    needed = tensor_bytes(spec, model.om)
+    needed = model.needed_bytes[spec]
     if buffer.n_bytes < needed:
         raise AclError(
             PROCESS.settings.buffer_size_code,

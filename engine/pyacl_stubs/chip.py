@@ -13,7 +13,7 @@ from engine.pyacl_stubs.profile import Profile
 from engine.pyacl_stubs.schedule import Lane, Task
 
 #: A copy that nobody has waited for is done this long after its end; one that somebody needs is done by who needs it.
-COPY_GRACE_NS = 20_000_000
+COPY_GRACE_NS = 500_000_000
 
 
 @dataclass
@@ -36,6 +36,7 @@ class Chip:
     slowness: float = 1.0
 
     def __post_init__(self) -> None:
+        self._execute_ns: dict[tuple[str, int], int] = {}
         self._random = random.Random(self.seed * 1009 + self.id)
         self.worker = Worker(self.clock) if self.clock.has_worker else None
 
@@ -50,8 +51,11 @@ class Chip:
 
     def execute_ns(self, profile: Profile, batch: int) -> int:
         """Duration of one batch, with jitter."""
-        jitter = 1.0 + self._random.gauss(0.0, self.jitter) if self.jitter else 1.0
-        return round(profile.execute_ns(batch) * max(0.5, jitter) * self.slowness)
+        published_ns = self._execute_ns.get((profile.name, batch))
+        if published_ns is None:
+            published_ns = self._execute_ns[profile.name, batch] = profile.execute_ns(batch)
+        jitter = max(0.5, 1.0 + self._random.gauss(0.0, self.jitter)) if self.jitter else 1.0
+        return round(published_ns * jitter * self.slowness)
 
     def on_execute_placed(self, task: Task) -> None:
         """An execute has its time: its numbers are computed when it starts."""

@@ -27,6 +27,12 @@ DYNAMIC_INPUT_SPEC = TensorSpec(DYNAMIC_INPUT, (1, 1), "int64", "ND")
 WORK_BYTES = 16 << 20
 
 
+#: Model.views is emptied when a program that allocates per image has filled it.
+MAX_VIEWS = 64
+Arrays = list[npt.NDArray[Any]]
+Views = tuple[Arrays, Arrays]
+
+
 @dataclass(eq=False)
 class Model:
     """One load of an .om: belongs to the context it was loaded in.
@@ -44,11 +50,14 @@ class Model:
     last: Task | None = None
     #: The gear that was set last; 0 before that.
     batch: int = 0
+    #: Arrays over the memory of recent executions, by batch and addresses; device addresses are never used again.
+    views: dict[tuple[int, ...], Views] = field(default_factory=dict)
 
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What the description lists: with dynamic batch one more."""
-        return (*self.om.inputs, DYNAMIC_INPUT_SPEC) if self.om.is_dynamic else self.om.inputs
+    def __post_init__(self) -> None:
+        om = self.om
+        #: What the description lists: with dynamic batch one input more.
+        self.inputs = (*om.inputs, DYNAMIC_INPUT_SPEC) if om.is_dynamic else om.inputs
+        self.needed_bytes = {spec: tensor_bytes(spec, om) for spec in (*self.inputs, *om.outputs)}
 
     def __str__(self) -> str:
         return f"model {self.id} of device {self.context.device.id}"
@@ -103,14 +112,27 @@ def _view(span: Span, spec: TensorSpec, batch: int) -> npt.NDArray[Any]:
     return np.frombuffer(memory, np.uint8, n_bytes).view(spec.dtype).reshape(batch, *spec.dims[1:])
 
 
+def _views(model: Model, spans: tuple[Sequence[Span], Sequence[Span]], batch: int) -> Views:
+    """Inputs and outputs as arrays."""
+    key = (batch, *(span.address for group in spans for span in group))
+    views = model.views.get(key)
+    if views is None:
+        if len(model.views) >= MAX_VIEWS:
+            model.views.clear()
+        ins, outs = (
+            [_view(span, spec, batch) for span, spec in zip(group, specs, strict=True)]
+            for group, specs in zip(spans, (model.om.inputs, model.om.outputs), strict=True)
+        )
+        views = model.views[key] = ins, outs
+    return views
+
+
 def run(model: Model, spans: tuple[Sequence[Span], Sequence[Span]], batch: int, is_wrong: bool) -> None:
     """Compute one batch: the effect of an execute. Raises AclError when its memory or its network fails."""
     ins, outs = spans
     for span in (*ins, *outs):
         span.check_live()
-    om = model.om
-    inputs = [_view(span, spec, batch) for span, spec in zip(ins, om.inputs, strict=True)]
-    outputs = [_view(span, spec, batch) for span, spec in zip(outs, om.outputs, strict=True)]
+    inputs, outputs = _views(model, spans, batch)
     try:
         model.numerics(inputs, outputs)
     except OmError as error:
