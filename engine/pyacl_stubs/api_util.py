@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.pyacl_stubs.codes import SUCCESS, SimulatorFault
+from engine.pyacl_stubs.codes import SUCCESS, AclError, Code, SimulatorFault
 from engine.pyacl_stubs.entry import entry
 from engine.pyacl_stubs.process import PROCESS
 
@@ -119,9 +119,6 @@ class _CallerThread(threading.Thread):
             self.error = error
 
 
-_THREADS: dict[int, _CallerThread] = {}
-
-
 @entry("acl.util.start_thread", lambda code: (0, code), needs_init=False)
 def start_thread(function: Any, args: Any, /) -> tuple[int, int]:
     """Run ``function(args)`` in a new thread; its id. As the vendor's, this resets SIGINT to end the process."""
@@ -132,16 +129,16 @@ def start_thread(function: Any, args: Any, /) -> tuple[int, int]:
     thread = _CallerThread(function, args)
     thread.start()
     assert thread.ident is not None
-    _THREADS[thread.ident] = thread
+    PROCESS.threads[thread.ident] = thread
     return thread.ident, SUCCESS
 
 
 @entry("acl.util.stop_thread", needs_init=False)
 def stop_thread(tid: int, /) -> int:
     """Wait for the thread's end; the program must have told it to end. Raises RuntimeError if its function raised."""
-    thread = _THREADS.pop(tid, None)
+    thread = PROCESS.threads.pop(tid, None)
     if thread is None:
-        return 100000
+        raise AclError(Code.INVALID_PARAM, f"{tid} is no thread of acl.util.start_thread")
     thread.join()
     if thread.error is not None:
         raise RuntimeError(f"the thread's function raised {thread.error!r}") from thread.error

@@ -98,12 +98,15 @@ class Process:
         self.races: Races | None = None
         #: Callback threads by their id.
         self.subscribers: dict[int, Any] = {}
+        #: Threads of acl.util.start_thread by their id.
+        self.threads: dict[int, Any] = {}
 
     def configure(self, settings: Settings) -> None:
-        """Settings of the next init. Raises RuntimeError once pyACL is initialised."""
+        """Settings of the next init. Raises RuntimeError after init, ValueError for a wrong profile or fault script."""
         if self.state != "new":
             raise RuntimeError("configure() must come before acl.init()")
         load_profile(settings.profile)
+        faults.parse(settings.faults)
         self._given = settings
 
     def start(self) -> None:

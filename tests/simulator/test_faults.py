@@ -100,6 +100,8 @@ def test_a_script_that_cannot_be_read_is_refused(script: str) -> None:
     """With the rule."""
     with pytest.raises(FaultError, match="fault rule"):
         parse(script)
+    with pytest.raises(FaultError, match="fault rule"):
+        pyacl_stubs.configure(Settings(faults=script))
 
 
 def test_settings_refuse_nonsense() -> None:
