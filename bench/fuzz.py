@@ -1,8 +1,8 @@
 """Is the JPEG decoder safe, and of Pillow's opinion, on damaged files?
 
-Method: small JPEGs of all layouts are damaged (bits flipped, bytes changed, cut out, doubled, markers
-inserted, cut off) and decoded whole and as a random region, every array of the decoder lying between guard zones. It must not crash, and
-leave the guards as they were. Where it returns pixels, Pillow must accept the file and give the same ones.
+Method: small JPEGs of all layouts are damaged (bits flipped, bytes changed, cut out, doubled, markers inserted, cut
+off) and decoded whole and as a random region, every array of the decoder lying between guard zones. It must not crash,
+and leave the guards as they were. Where it returns pixels, Pillow must accept the file and give the same ones.
 Last answer: see docs/kernels.md. Not shown: files larger than 200 x 200.
 
     python -m bench.fuzz [--files 20000] [--seed 0]

@@ -19,8 +19,8 @@ class HostPath:
 
     def __init__(self, spec: PreprocessSpec) -> None:
         self.spec = spec
-        self._resample = Resampler(spec)
-        self._jpeg = JpegDecoder()
+        self.resample = Resampler(spec)
+        self.jpeg = JpegDecoder()
 
     def __call__(self, data: bytes | memoryview, out: F32) -> str:
         """Write the image's tensor and return which decoder made its pixels: "kernel" or "pillow".
@@ -36,17 +36,17 @@ class HostPath:
         if self._by_kernel(data, out):
             return "kernel"
         rgb = reference.decode_rgb(data)
-        self._resample(self._resample.plan(rgb.shape[1], rgb.shape[0]), whole(rgb), out)
+        self.resample(self.resample.plan(rgb.shape[1], rgb.shape[0]), whole(rgb), out)
         return "pillow"
 
     def _by_kernel(self, data: bytes | memoryview, out: F32) -> bool:
         """True if our decoder took the image."""
         encoded = np.frombuffer(data, np.uint8)
         encoded.flags.writeable = False  # one array type for bytes and memoryviews: numba compiles once
-        if self._jpeg.header(encoded) != OK:
+        if self.jpeg.header(encoded) != OK:
             return False
-        plan = self._resample.plan(int(self._jpeg.frame[WIDTH]), int(self._jpeg.frame[HEIGHT]))
-        if self._jpeg.pixels(encoded, plan.box) != OK:
+        plan = self.resample.plan(int(self.jpeg.frame[WIDTH]), int(self.jpeg.frame[HEIGHT]))
+        if self.jpeg.pixels(encoded, plan.box) != OK:
             return False
-        self._resample(plan, self._jpeg.region(), out)
+        self.resample(plan, self.jpeg.region(), out)
         return True
