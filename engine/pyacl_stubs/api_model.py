@@ -161,10 +161,11 @@ def execute(model_id: int, input: int, output: int, /) -> int:
     context.device.chip.settle()
     task = _queue_execute(model_id, (input, output), stream, context)
     record = record_on(stream)
-    if record.time_ns is not None:
+    if record.time_ns is not None:  # computed here: the worker cannot run while the GIL is held
+        hold_or_wait(task.start_ns)
+        task.finish()
         hold_or_wait(record.time_ns)
     wait_for(record, context.device.chip)
-    task.finish()
     raise_first_error(stream)
     check_alive(context.device.chip)
     return SUCCESS

@@ -228,8 +228,10 @@ def _is_complete(event: Event) -> bool:
     if worker is None:
         record.finish()
     elif not record.is_done:
-        for task in record.tasks:
-            worker.expect(record.time_ns, task)
+        if not record.is_pushed:
+            record.is_pushed = True
+            for task in record.tasks:
+                worker.expect(record.time_ns, task)
         return False
     if PROCESS.races is not None:
         PROCESS.races.on_host_wait(record)

@@ -112,12 +112,14 @@ class Task:
 class Record:
     """One recording of an event, or the end of a stream as a synchronise sees it."""
 
-    __slots__ = ("known", "tasks", "time_ns", "waiters")
+    __slots__ = ("is_pushed", "known", "tasks", "time_ns", "waiters")
 
     def __init__(self) -> None:
         self.time_ns: int | None = None
         self.tasks: tuple[Task, ...] = ()
         self.waiters: list[Stream] = []
+        #: A query has told the worker that these effects are wanted.
+        self.is_pushed = False
         #: What is ordered before this record, for the race check of strict mode.
         self.known: Any = None
 
