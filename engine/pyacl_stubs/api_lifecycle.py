@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from engine.pyacl_stubs import leaks
+from engine.pyacl_stubs.api_stream import drain
 from engine.pyacl_stubs.chip import Chip
 from engine.pyacl_stubs.codes import SUCCESS, AclError, Code, Outcome
 from engine.pyacl_stubs.entry import entry, with_dict, with_zero
@@ -106,8 +107,6 @@ def _close_device(device: Device) -> None:
 
 
 def _end_context(context: Context, call: str) -> None:
-    from engine.pyacl_stubs.api_stream import drain
-
     for stream in context.streams:
         if not context.device.chip.lost_code:
             drain(stream)

@@ -12,7 +12,15 @@ from engine.pyacl_stubs.process import PROCESS, Context
 from engine.pyacl_stubs.races import watched_source
 from engine.pyacl_stubs.report import caller
 from engine.pyacl_stubs.schedule import Stream, Task
-from engine.pyacl_stubs.work import check_alive, queue_task, raise_first_error, record_on, stream_of, wait_for
+from engine.pyacl_stubs.work import (
+    check_alive,
+    hold_or_wait,
+    queue_task,
+    raise_first_error,
+    record_on,
+    stream_of,
+    wait_for,
+)
 
 HOST_TO_HOST, HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE = range(4)
 DIRECTIONS = {HOST_TO_HOST: "h2h", HOST_TO_DEVICE: "h2d", DEVICE_TO_HOST: "d2h", DEVICE_TO_DEVICE: "d2d"}
@@ -144,14 +152,6 @@ def memcpy(dst: int, dst_max: int, src: int, count: int, kind: int, /) -> int:
     hold_or_wait(start_ns + duration_ns)
     check_alive(chip)
     return SUCCESS
-
-
-def hold_or_wait(time_ns: int) -> None:
-    """Block until a time, with the GIL where pyACL keeps it."""
-    if PROCESS.settings.hold_gil:
-        PROCESS.clock.hold_until(time_ns)
-    else:
-        PROCESS.clock.wait_until(time_ns)
 
 
 @entry("acl.rt.memcpy_async")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from engine.pyacl_stubs import model as models
 from engine.pyacl_stubs.api_dataset import dataset_of
-from engine.pyacl_stubs.api_memory import hold_or_wait
 from engine.pyacl_stubs.codes import SUCCESS, AclError, Code
 from engine.pyacl_stubs.entry import entry, with_zero
 from engine.pyacl_stubs.memory import Block, Span
@@ -18,7 +17,15 @@ from engine.pyacl_stubs.om import VENDOR_MAGIC, Om, OmError, TensorSpec, parse_o
 from engine.pyacl_stubs.process import PROCESS, Context
 from engine.pyacl_stubs.profile import Profile, ProfileError
 from engine.pyacl_stubs.schedule import Stream, Task
-from engine.pyacl_stubs.work import check_alive, queue_task, raise_first_error, record_on, stream_of, wait_for
+from engine.pyacl_stubs.work import (
+    check_alive,
+    hold_or_wait,
+    queue_task,
+    raise_first_error,
+    record_on,
+    stream_of,
+    wait_for,
+)
 
 
 # --- load ----------------------------------------------------------------------------------------------------------

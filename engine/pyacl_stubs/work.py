@@ -82,6 +82,14 @@ def wait_for(record: Record, chip: Chip, timeout_ms: int = -1) -> bool:
     return True
 
 
+def hold_or_wait(time_ns: int) -> None:
+    """Block until a time, with the GIL where pyACL keeps it."""
+    if PROCESS.settings.hold_gil:
+        PROCESS.clock.hold_until(time_ns)
+    else:
+        PROCESS.clock.wait_until(time_ns)
+
+
 def _slice_s(timeout_ms: int) -> float:
     """How long to wait for an unknown time at once: short enough to see a chip that is lost meanwhile."""
     return 0.05 if timeout_ms < 0 else timeout_ms / 1000

@@ -13,9 +13,10 @@ import pytest
 
 from engine import pyacl_stubs
 from engine.pyacl_stubs import ProfileError, Settings, load_profile, profile_names
-from engine.pyacl_stubs.om import build_om
+from engine.pyacl_stubs.om import OmVariant, build_om
 from engine.pyacl_stubs.settings import settings_from_environment
 from tests.simulator.conftest import Start
+from tests.simulator.test_time import Bench
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.py"))
 
@@ -133,8 +134,6 @@ def test_a_profile_of_the_user(tmp_path: Path) -> None:
 
 def test_an_om_can_bring_its_rates(start: Start, tiny_om: Callable[..., str]) -> None:
     """The profile that the file names holds for its executes."""
-    from engine.pyacl_stubs.om import OmVariant
-    from tests.simulator.test_time import Bench
 
     bench = Bench(start(strictness="documented"), tiny_om(1, variant=OmVariant(profile="squeezenet1_1-310")))
     stream = bench.stream()
@@ -172,7 +171,6 @@ class TestUncertain:
     @pytest.mark.parametrize("code", [507046, 107020])
     def test_the_code_of_a_stream_timeout(self, start: Start, tiny_om: Callable[..., str], code: int) -> None:
         """Either."""
-        from tests.simulator.test_time import Bench
 
         bench = Bench(start(strictness="documented", stream_timeout_code=code), tiny_om(16))
         bench.execute(0)
