@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFile
 
 from kernels.jpeg.decoder import JpegDecoder
 from kernels.jpeg.frame import HEIGHT, OK, WIDTH
@@ -29,6 +29,8 @@ from kernels.spec import ImageError
 
 U8 = npt.NDArray[np.uint8]
 
+#: Room for the JPEG encoder, which refuses small noisy images with restart markers otherwise.
+ImageFile.MAXBLOCK = 1 << 22
 GUARD_BYTES = 4096
 GUARD_VALUE = 0xA5
 _MARKERS = (0xC4, 0xC0, 0xC2, 0xD0, 0xD3, 0xD7, 0xD8, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xE0, 0xE2, 0xEE, 0xFE, 0xFF, 0x01)

@@ -31,4 +31,20 @@ def chosen() -> str:
     return wanted
 
 
+def compiler_target(instruction_set: str) -> tuple[str, str] | None:
+    """LLVM's processor and features when less than the host has is asked for; None for the host itself.
+
+    So ENGINE_KERNEL_ISA=avx2 runs what a processor with AVX2 runs, and not AVX-512 code that LLVM made of it.
+    """
+    usable = available()
+    if instruction_set == usable[0] or "avx2" not in usable:
+        return None
+    beyond: tuple[str, ...] = ("avx512", "avx10", "amx", "avxvnni", "avxifma", "avxneconvert")
+    if instruction_set == "generic":
+        beyond = ("avx", "amx", "fma", "f16c", "vaes", "vpclmulqdq", "gfni", "xop")
+    features = binding.get_host_cpu_features()
+    kept = [f"+{name}" for name, has in sorted(features.items()) if has and not name.startswith(beyond)]
+    return "haswell" if instruction_set == "avx2" else "nehalem", ",".join(kept)
+
+
 INSTRUCTION_SET = chosen()

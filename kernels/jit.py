@@ -9,10 +9,14 @@ import numba
 from numba.core import config
 
 from kernels.cache import cache_folder
-from kernels.isa import INSTRUCTION_SET
+from kernels.isa import INSTRUCTION_SET, compiler_target
 
 _config: Any = config  # numba sets its attributes at run time
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_target = compiler_target(INSTRUCTION_SET)
+if _target is not None:  # for the whole process: only ever by request, in tests and benchmarks
+    _config.CPU_NAME, _config.CPU_FEATURES = _target
 
 _INNER: Any = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 

@@ -118,7 +118,7 @@ class Resampler:
         out : (3, crop, crop) float32, C-contiguous, overwritten
         """
         region.check(plan.box)
-        if plan.simd is not None and region.slack(plan.box) >= 12 * plan.simd.n_groups + 16:
+        if plan.simd is not None and region.slack(plan.box) >= plan.simd.slack_bytes:
             self._by_vectors(plan, plan.simd, region, out)
         else:
             self.by_loops(plan, region, out)
@@ -129,7 +129,7 @@ class Resampler:
             self._ring = np.zeros(needed, np.uint8)
         resample_simd(
             region.pixels, region.start(plan.box), region.stride, plan.box[3] - plan.box[1], simd.n_groups,
-            simd.offsets, simd.across, simd.pairs, simd.down, simd.most, self._constants, self._ring, out,
+            simd.offsets, simd.across, simd.windows, simd.pairs, simd.down, simd.most, self._constants, self._ring, out,
         )  # fmt: skip
 
     def by_loops(self, plan: Plan, region: Region, out: F32) -> None:

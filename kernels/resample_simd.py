@@ -26,6 +26,7 @@ from kernels.coefficients import Taps
 from kernels.isa import INSTRUCTION_SET
 from kernels.jit import inner, njit
 from kernels.reference import PRECISION_BITS
+from kernels.resample_avx512 import WINDOW_BYTES, horizontal_4_taps, horizontal_8_taps, make_window_plan
 from kernels.simd import (
     F32,
     H32,
@@ -75,6 +76,7 @@ class SimdPlan:
     pairs   : (n, 3) int64, each output row's first row pair, number of pairs, and word in `down`
     down    : int32 words, vertical weights: all high digits of a row, then the low ones, two taps a word
     most    : pairs of the row that has most
+    windows : of `kernels.resample_avx512`, or empty: then `across` is used
     """
 
     n_groups: int
@@ -83,6 +85,12 @@ class SimdPlan:
     pairs: npt.NDArray[np.int64]
     down: npt.NDArray[np.int32]
     most: int
+    windows: npt.NDArray[np.uint8]
+
+    @property
+    def slack_bytes(self) -> int:
+        """Bytes behind the last tap's pixel that the kernels may read."""
+        return _TAP_BYTES * self.n_groups + WINDOW_BYTES
 
 
 def make_simd_plan(columns: Taps, rows: Taps) -> SimdPlan | None:
@@ -93,10 +101,13 @@ def make_simd_plan(columns: Taps, rows: Taps) -> SimdPlan | None:
     n_groups = -(-int(columns.count.max()) // 4)
     across = np.zeros((-(-n // BLOCK), 4, n_groups, 2, 2, N_LANES), np.int16)
     pack_across(columns.count, columns.weights, across)
+    windows = make_window_plan(columns, n_groups)
+    if windows is None:
+        windows = np.zeros((0, 0, 0), np.uint8)
     most = int(rows.count.max()) // 2 + 1
     pairs, down = np.zeros((n, 3), np.int64), np.zeros(n * most * 2, np.int32)
     pack_down(rows.low, rows.count, rows.weights, pairs, down)
-    return SimdPlan(n_groups, 3 * columns.low.astype(np.int64), across, pairs, down, int(pairs[:, 1].max()))
+    return SimdPlan(n_groups, 3 * columns.low.astype(np.int64), across, pairs, down, int(pairs[:, 1].max()), windows)
 
 
 @inner
@@ -343,17 +354,18 @@ def ring_bytes(n: int, most: int) -> int:
 @njit
 def resample_simd(
     pixels: Any, start: int, stride: int, n_rows: int, groups: int, offsets: Any, across: Any,
-    pairs: Any, down: Any, most: int, constants: Any, ring_: Any, out_: Any,
+    windows_: Any, pairs: Any, down: Any, most: int, constants: Any, ring_: Any, out_: Any,
 ) -> None:  # fmt: skip
     """Resize, crop and normalise.
 
     start : byte of the image's column 0 in the first row that is needed (may be negative)     n_rows : rows needed
-    The caller has checked that ``pixels`` holds the last row's last tap and 12 * groups + 16 bytes more, and
+    The caller has checked that ``pixels`` holds the last row's last tap and `SimdPlan.slack_bytes` more, and
     ``ring_`` `ring_bytes`. out_ : (3, n, n) float32.
     """
     n = offsets.shape[0]
     rows, out = U64(pixels.ctypes.data) + U64(start), U64(out_.ctypes.data)
     places, weights_across, weights_down = U64(offsets.ctypes.data), U64(across.ctypes.data), U64(down.ctypes.data)
+    has_windows, windows = windows_.shape[0] > 0, U64(windows_.ctypes.data)
     norm, ring, heads = U64(constants.ctypes.data), U64(ring_.ctypes.data), U64(pairs.ctypes.data)
     is_exact = constants[0, 6] != 0
     slot_bytes = U64(12 * n)
@@ -368,7 +380,11 @@ def resample_simd(
             row0 = rows + U64(2 * done * stride)
             row1 = rows + U64(min(2 * done + 1, n_rows - 1) * stride)
             slot = ring + (U64(done) & mask) * slot_bytes
-            if groups == 1:
+            if has_windows and groups == 1:
+                horizontal_4_taps(row0, row1, width, places, windows, slot)
+            elif has_windows:
+                horizontal_8_taps(row0, row1, width, places, windows, slot)
+            elif groups == 1:
                 _horizontal_1(row0, row1, width, n_groups, places, weights_across, slot)
             elif groups == 2:
                 _horizontal_2(row0, row1, width, n_groups, places, weights_across, slot)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from kernels.spec import PreprocessSpec
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: Room for the JPEG encoder, which refuses small noisy images with restart markers otherwise.
+ImageFile.MAXBLOCK = 1 << 22
 _HALF = (0.5, 0.5, 0.5)
 PRESETS = {
     "resnet": PreprocessSpec(256, 224, "bilinear", _MEAN, _STD),
