@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+#: A misuse in a loop is told this often, and so many reports are kept.
+MAX_PRINTED = 5
+MAX_KEPT = 10_000
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -28,17 +33,23 @@ class Report:
 
 
 class ReportLog:
-    """All reports of a process, in order; each is also written to stderr."""
+    """The reports of a process, in order; the first ones of each line of the program are also written to stderr."""
 
     def __init__(self) -> None:
         self._reports: list[Report] = []
+        self._counts: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
     def add(self, report: Report) -> None:
         """Keep and print a report."""
         with self._lock:
-            self._reports.append(report)
-        print(report, file=sys.stderr)
+            self._counts[report.call, report.where] += 1
+            count = self._counts[report.call, report.where]
+            if len(self._reports) < MAX_KEPT:
+                self._reports.append(report)
+        if count <= MAX_PRINTED:
+            more = " (more of this line will not be printed)" if count == MAX_PRINTED else ""
+            print(f"{report}{more}", file=sys.stderr)
 
     def all(self) -> list[Report]:
         """The reports so far."""

@@ -116,3 +116,12 @@ def test_a_pageable_address_that_is_not_mapped_is_an_error_not_a_crash(start: St
     assert acl.rt.synchronize_stream(0) == 507013
     assert acl.rt.synchronize_stream(0) == 0
     assert simulator.rt.memcpy(block, 64, 0x1000, 64, 1) == 507013
+
+
+def test_a_misuse_in_a_loop_is_told_a_few_times(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """All are kept, five are printed."""
+    acl = start()
+    for _ in range(50):
+        assert acl.rt.free(12345) == 100000
+    assert len(pyacl_stubs.reports()) == 50
+    assert capsys.readouterr().err.count("\n") == 5
