@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -70,11 +71,14 @@ def fill_slot(fill: Fill, slot: Slot, names: NameTable, preprocess: HostPath) ->
 
 
 def read_file(path: str) -> bytes:
-    """The whole file; ImageError with the system's reason where it cannot be read or is empty."""
+    """The whole file; ImageError with the system's reason where it cannot be read, is empty or no file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe without a writer must not block
         try:
-            data = os.read(fd, os.fstat(fd).st_size + 1)
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("is no regular file")
+            data = os.read(fd, status.st_size + 1)
         finally:
             os.close(fd)
     except OSError as error:

@@ -104,6 +104,10 @@ def _temporary_beside(path: Path) -> Path:
 
 
 def _full_disk(path: Path, need_bytes: int | None) -> str:
-    need = "more space" if need_bytes is None else f"{need_bytes / MIB:.1f} MiB"
-    free = shutil.disk_usage(path.parent).free / MIB
-    return f"writing {path} needs {need} but its disk has {free:.1f} MiB free: make room or choose another folder"
+    need = "more space" if need_bytes is None else _amount(need_bytes)
+    free = _amount(shutil.disk_usage(path.parent).free)
+    return f"writing {path} needs {need} but its disk has {free} free: make room or choose another folder"
+
+
+def _amount(n_bytes: int) -> str:
+    return f"{n_bytes / MIB:.1f} MiB" if n_bytes >= MIB else f"{n_bytes / 1024:.1f} KiB"

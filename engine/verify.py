@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from engine.decoder import read_file
 from engine.errors import ConfigError, DataError, MismatchError
 from engine.index import DataIndex, read_index
 from engine.models import FINGERPRINT, Target, resolve_model, simulated_soc
@@ -63,7 +64,7 @@ def score_slowly(
     """One sample by Pillow and NumPy. columns : (label offset, classes of the model)"""
     offset, n_classes = columns
     try:
-        tensor = reference.preprocess(Path(index.names.path(sample)).read_bytes(), spec)
+        tensor = reference.preprocess(read_file(index.names.path(sample)), spec)
     except (ImageError, OSError):
         return Row("", "")
     ranks, ids, logits = np.empty(1, np.int32), np.empty((1, 5), np.int32), np.empty((1, 5), np.float32)

@@ -296,7 +296,10 @@ def broken_copy(data: DataSet, root: Path, kind: str) -> DataSet:
     shutil.copy(data.labels, root / "val_label.txt")
     path = root / "val" / "img_3.JPEG"
     whole = path.read_bytes()
-    if kind == "png":
+    if kind == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    elif kind == "png":
         Image.open(path).convert("RGB").save(path, "PNG")
     else:
         path.write_bytes({"empty": b"", "text": b"no image", "truncated": whole[: len(whole) // 2]}[kind])
@@ -305,7 +308,12 @@ def broken_copy(data: DataSet, root: Path, kind: str) -> DataSet:
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [("empty", "the file is empty"), ("text", "cannot identify image file"), ("truncated", "image file is truncated")],
+    [
+        ("pipe", "is no regular file"),
+        ("empty", "the file is empty"),
+        ("text", "cannot identify image file"),
+        ("truncated", "image file is truncated"),
+    ],
 )
 def test_a_broken_image_fails_by_name_and_too_many_fail_the_run(
     data: DataSet, tmp_path: Path, kind: str, reason: str
@@ -323,6 +331,7 @@ def test_a_broken_image_fails_by_name_and_too_many_fail_the_run(
     assert rows[3].startswith("img_3.JPEG,14,,,,")
     assert reason in rows[3]
     assert [row for row in rows[1:] if row.endswith(",SCORED")] == rows[1:3] + rows[4:]
+    assert run_engine("verify", tmp_path / "out").stdout.splitlines()[-1] == "10 of 10 predictions identical"
 
 
 def test_a_png_that_is_called_jpeg_is_an_image(data: DataSet, tmp_path: Path) -> None:
