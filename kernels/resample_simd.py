@@ -36,13 +36,13 @@ from kernels.simd import (
     N_LANES,
     U64,
     V16,
+    accumulate_pairs,
     call,
     clamp,
     const,
     const64,
     load,
     load_u64,
-    multiply_add_pairs,
     shuffle,
     splat,
     store,
@@ -169,7 +169,7 @@ def _add_taps(b: Any, addresses: list[Any], weights: list[Any], sums: list[Any])
                     lanes += [16 * i + min(3 * (2 * pair + t) + channel, 15), 64]
         words = b.bitcast(shuffle(b, pixels, const(0, 64, I8), lanes), V16)
         for digit in range(2):
-            sums[digit] = b.add(sums[digit], multiply_add_pairs(b, words, weights[2 * pair + digit]))
+            sums[digit] = accumulate_pairs(b, sums[digit], words, weights[2 * pair + digit])
     return sums
 
 
@@ -274,7 +274,7 @@ def _vertical(n_pairs: int, *, by_reciprocal: bool) -> Any:
 
         def add_pair(x: Any, pair: tuple[Any, tuple[Any, Any]], sums: list[Any]) -> list[Any]:
             rows = load(b, b.add(pair[0], b.mul(x, const64(4))), V16)
-            return [b.add(s, multiply_add_pairs(b, rows, d)) for s, d in zip(sums, pair[1], strict=True)]
+            return [accumulate_pairs(b, s, rows, d) for s, d in zip(sums, pair[1], strict=True)]
 
         fixed = [operands(const64(pair)) for pair in range(n_pairs)]  # LLVM cannot lift them over the stores
         with cgutils.for_range(b, n_steps) as loop:

@@ -36,7 +36,9 @@ def warm(spec: PreprocessSpec, progress: Callable[[str], None] | None = None) ->
 def _warm_resample(spec: PreprocessSpec) -> None:
     resample = Resampler(spec)
     image = whole(np.zeros((spec.resize, spec.resize, 3), np.uint8))
-    resample(resample.plan(spec.resize, spec.resize), image, np.zeros((3, spec.crop, spec.crop), np.float32))
+    plan, out = resample.plan(spec.resize, spec.resize), np.zeros((3, spec.crop, spec.crop), np.float32)
+    resample(plan, image, out)
+    resample.by_loops(plan, image, out)  # odd sizes need them
 
 
 def _warm_jpeg(spec: PreprocessSpec) -> None:

@@ -62,8 +62,8 @@ class JpegDecoder:
     def __init__(self) -> None:
         zeros = self._allocate
         self.frame = zeros(N_SLOTS, np.int64)
-        self._quant = zeros((4, 64), np.int16)
-        self._codes, self._has_code = zeros((N_TABLES, TABLE_BYTES), np.uint8), zeros(N_TABLES, np.uint8)
+        self.quant = zeros((4, 64), np.int16)
+        self.codes, self._has_code = zeros((N_TABLES, TABLE_BYTES), np.uint8), zeros(N_TABLES, np.uint8)
         self._built = zeros((N_TABLES, TABLE_BYTES + 1), np.uint8)
         self._canonical = zeros((2, N_TABLES, 17), np.int64)
         self._dc, self._ac = zeros((4, 1 << DC_BITS), np.uint32), zeros((4, 1 << AC_BITS), np.uint32)
@@ -82,7 +82,7 @@ class JpegDecoder:
         """Parse up to the scan and build the tables; fills ``frame[WIDTH]`` and ``frame[HEIGHT]``."""
         return int(
             read_header(
-                data, self.frame, self._quant, self._codes, self._has_code, self._seen,
+                data, self.frame, self.quant, self.codes, self._has_code, self._seen,
                 self._built, self._canonical, self._dc, self._single, self._ac,
             )
         )  # fmt: skip
@@ -109,7 +109,7 @@ class JpegDecoder:
     def _decode(self, data: U8) -> int:
         return int(
             decode_region(
-                data, self.frame, self._quant, self._codes, self._canonical, self._dc, self._ac, self._segments,
+                data, self.frame, self.quant, self.codes, self._canonical, self._dc, self._ac, self._segments,
                 self._batches, self._state, STORE_OFFSET, self._scan, self._planes, self._rows, self.rgb, self._needs,
             )
         )  # fmt: skip

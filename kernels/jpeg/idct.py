@@ -14,7 +14,7 @@ from typing import Any
 
 from numba import types
 
-from kernels.jit import inner
+from kernels.jit import inlined, inner
 from kernels.jpeg.colour import rgb_lanes
 from kernels.simd import (
     H32,
@@ -132,7 +132,7 @@ def _store_lanes(b: Any, words: list[Any], room: Any, offset: int) -> None:
             offset += V16_BYTES
 
 
-@inner
+@inlined
 def _lane_offset(lane: int) -> Any:
     """Where `_store_lanes` leaves the 8 bytes of a lane: lanes 8 g + 2 v and + 1 at places 2 g and + 1 of vector v."""
     return U64(((lane & 6) >> 1) * 64 + (lane >> 3) * 16 + (lane & 1) * 8)

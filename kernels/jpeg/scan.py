@@ -215,10 +215,16 @@ def _start(frame: Any, quant: Any, dc: Any, ac: Any, batches: Any, state: Any) -
 
 
 @inlined
+def _field(frame: Any, slot: int) -> Any:
+    """A slot of the frame by the array's address: handing the array itself on would count references per block."""
+    return np.int64(load_u64(frame + U64(8 * slot)))
+
+
+@inlined
 def _flush(frame: Any, c: int, component: Any, room: Any, pixels: Any, n: int) -> Any:
     """IDCT of a component's batch into its plane, or, in 4:4:4, of all three into RGB; lanes beyond what is exact."""
     beyond = _U0
-    if frame[LAYOUT] == YUV444:
+    if _field(frame, LAYOUT) == YUV444:
         if c == 2:
             first = component - _STATE_BYTES - _STATE_BYTES
             quants = (
@@ -227,11 +233,13 @@ def _flush(frame: Any, c: int, component: Any, room: Any, pixels: Any, n: int) -
                 load_u64(_slot(component, _QUANT)),
             )
             batch, targets = load_u64(_slot(first, _BATCH)), load_u64(_slot(first, _TARGETS))
-            beyond = flush_444(batch, quants[0], quants[1], quants[2], room, targets, pixels, U64(frame[STRIDE]), n)
+            beyond = flush_444(
+                batch, quants[0], quants[1], quants[2], room, targets, pixels, U64(_field(frame, STRIDE)), n
+            )
     else:
         batch, quant = load_u64(_slot(component, _BATCH)), load_u64(_slot(component, _QUANT))
         beyond = flush_plane(
-            batch, quant, room, load_u64(_slot(component, _TARGETS)), pixels, U64(frame[STRIDE + c]), n
+            batch, quant, room, load_u64(_slot(component, _TARGETS)), pixels, U64(_field(frame, STRIDE + c)), n
         )
     return beyond
 
@@ -239,14 +247,14 @@ def _flush(frame: Any, c: int, component: Any, room: Any, pixels: Any, n: int) -
 @inlined
 def _target(frame: Any, c: int, row: int, column: int, block: int) -> Any:
     """Byte offset of a block's first sample; row and column count MCUs from the region's first."""
-    layout = frame[LAYOUT]
+    layout = _field(frame, LAYOUT)
     if layout == YUV444:
-        return U64(row * 8 * frame[STRIDE] + column * 24)
+        return U64(row * 8 * _field(frame, STRIDE) + column * 24)
     if c == 0 and layout == YUV420:
-        return U64((row * 16 + (block >> 1) * 8) * frame[STRIDE] + column * 16 + (block & 1) * 8)
+        return U64((row * 16 + (block >> 1) * 8) * _field(frame, STRIDE) + column * 16 + (block & 1) * 8)
     if c == 0 and layout == YUV422:
-        return U64(row * 8 * frame[STRIDE] + column * 16 + block * 8)
-    return U64(frame[PLANE + c] + row * 8 * frame[STRIDE + c] + column * 8)
+        return U64(row * 8 * _field(frame, STRIDE) + column * 16 + block * 8)
+    return U64(_field(frame, PLANE + c) + row * 8 * _field(frame, STRIDE + c) + column * 8)
 
 
 @inlined
@@ -277,7 +285,7 @@ def decode_scan(
     On an error `batches` is left dirty: the caller clears it.
     """
     _start(frame, quant, dc, ac, batches, state)
-    components = U64(state.ctypes.data)
+    fields, components = U64(frame.ctypes.data), U64(state.ctypes.data)
     room = components + U64(8 * _ROOM_AT)
     pixels, offsets = U64(pixels_.ctypes.data), U64(offsets_.ctypes.data)
     codes, limits = U64(codes_.ctypes.data), U64(limits_.ctypes.data)
@@ -319,8 +327,8 @@ def decode_scan(
                         bits, n_bits, place, component, lane, offsets, codes, limits
                     )
                     c = max(block - n_luma + 1, 0)
-                    target = _target(frame, c, row - first_row, column - first_column, block)
-                    beyond |= _finish_block(frame, c, component, target, room, pixels)
+                    target = _target(fields, c, row - first_row, column - first_column, block)
+                    beyond |= _finish_block(fields, c, component, target, room, pixels)
                 else:
                     bits, n_bits, place, is_sound = _skip_ac(bits, n_bits, place, component, codes, limits)
                 if not is_sound:
@@ -330,5 +338,5 @@ def decode_scan(
     for c in range(n_components):
         n = np.int64(state[_STATE * c + _LANE])
         if n > 0:
-            beyond |= _flush(frame, c, components + U64(c) * _STATE_BYTES, room, pixels, n)
+            beyond |= _flush(fields, c, components + U64(c) * _STATE_BYTES, room, pixels, n)
     return OK if beyond == _U0 else UNSUPPORTED

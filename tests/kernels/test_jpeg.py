@@ -15,6 +15,7 @@ from PIL import Image
 from bench.fuzz import GuardedDecoder, damaged_files, disagreement, view
 from kernels import reference
 from kernels.host import HostPath
+from kernels.jpeg import twin
 from kernels.jpeg.decoder import JpegDecoder
 from kernels.jpeg.frame import BAD_REGION, CORRUPT, HEIGHT, OK, UNSUPPORTED, WIDTH
 from kernels.jpeg.markers import ZIGZAG
@@ -137,3 +138,30 @@ def test_a_broken_header_is_no_image() -> None:
 def test_the_zigzag_is_the_one_of_the_standard() -> None:
     assert ZIGZAG[:12].tolist() == [0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25]
     assert sorted(ZIGZAG) == list(range(64))
+
+
+def assert_twin_agrees(data: bytes) -> str:
+    encoded = np.frombuffer(data, np.uint8)
+    if _decoder.header(encoded) != OK or int(_decoder.frame[WIDTH] * _decoder.frame[HEIGHT]) > 1 << 14:
+        return "not asked"
+    expected, pixels = twin.decode(_decoder, data)
+    code = _decoder.pixels(encoded, (0, 0, int(_decoder.frame[WIDTH]), int(_decoder.frame[HEIGHT])))
+    assert code == expected
+    if code == OK:
+        assert np.array_equal(view(_decoder.region()), pixels)
+    return "pixels" if code == OK else "refused"
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", None])
+@pytest.mark.parametrize("restart", [0, 3])
+def test_the_scalar_twin_gives_the_same_pixels(subsampling: str | None, restart: int) -> None:
+    image = photo(83, 61, seed=restart)
+    options: dict[str, Any] = {"subsampling": subsampling} if subsampling else {}
+    image = image if subsampling else image.convert("L")
+    assert assert_twin_agrees(encode(image, "JPEG", restart_marker_blocks=restart, **options)) == "pixels"
+
+
+def test_the_scalar_twin_gives_the_same_answer_to_damaged_files() -> None:
+    verdicts = [assert_twin_agrees(file) for file in damaged_files(250, seed=3)]
+    assert verdicts.count("pixels") > 5
+    assert verdicts.count("refused") > 5
