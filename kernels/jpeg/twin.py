@@ -222,4 +222,5 @@ def _to_rgb(planes: list[Array], frame: list[int]) -> Array:
     red = y + ((91881 * cr + 32768) >> 16)
     green = y + ((-22554 * cb - 46802 * cr + 32768) >> 16)
     blue = y + ((116130 * cb + 32768) >> 16)
-    return np.clip(np.stack((red, green, blue), axis=2), 0, 255).astype(np.uint8)
+    rgb: Array = np.clip(np.stack((red, green, blue), axis=2), 0, 255).astype(np.uint8)
+    return rgb

@@ -1,0 +1,120 @@
+"""How fast is each kernel, beside its twin or a peer, per instruction set?
+
+Method: one process per instruction set (ENGINE_KERNEL_ISA), each kernel repeated on the same inputs, interleaved with
+the others; the least CPU time of the repetitions counts, since interruptions only add. Inputs: a synthetic photo of
+500 x 375 in 4:4:4 and 4:2:0, 1,000 logits x 256 rows, one input tensor of 602,112 bytes. Ceiling: NumPy's copy of it.
+Not shown: real images (bench.host), caches shared with other work.
+
+    python -m bench.kernels [--isa avx512 avx2 generic]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench.peers import SPEC
+from kernels.fingerprint import fingerprint_hash
+from kernels.host import HostPath
+from kernels.isa import INSTRUCTION_SET, available
+from kernels.jpeg.decoder import JpegDecoder
+from kernels.jpeg.frame import HEIGHT, WIDTH
+from kernels.rank import rank_rows
+from kernels.resample import Resampler, whole
+
+_REPEATS = 60
+
+
+def photo_jpeg(subsampling: str) -> bytes:
+    """A photo-like JPEG of about 4 bits per pixel."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:375, :500]
+    pixels = [127 + 80 * np.sin(x / (9 + c)) * np.cos(y / (13 - c)) for c in range(3)]
+    noisy = np.clip(np.stack(pixels, 2) + rng.normal(0, 9, (375, 500, 3)), 0, 255).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noisy).save(stream, "JPEG", quality=88, subsampling=subsampling, optimize=True)
+    return stream.getvalue()
+
+
+def decode_whole(data: bytes) -> Callable[[], Any]:
+    """Our decoder on the whole image."""
+    decoder, encoded = JpegDecoder(), np.frombuffer(data, np.uint8)
+
+    def run() -> None:
+        decoder.header(encoded)
+        decoder.pixels(encoded, (0, 0, int(decoder.frame[WIDTH]), int(decoder.frame[HEIGHT])))
+
+    return run
+
+
+def decode_by_pillow(data: bytes) -> None:
+    """The peer."""
+    Image.open(io.BytesIO(data)).load()
+
+
+def cases() -> dict[str, tuple[Callable[[], Any], float, str]]:
+    """name -> what to run, how many units it does, the unit."""
+    out = np.zeros((3, SPEC.crop, SPEC.crop), np.float32)
+    result: dict[str, tuple[Callable[[], Any], float, str]] = {}
+    path = HostPath(SPEC)
+    for layout in ("4:4:4", "4:2:0"):
+        data = photo_jpeg(layout)
+        result[f"decode {layout}, kernel"] = decode_whole(data), len(data), "coded byte"
+        result[f"decode {layout}, Pillow"] = partial(decode_by_pillow, data), len(data), "coded byte"
+        result[f"host path {layout}"] = partial(path, data, out), 1, "image"
+    resample, image = Resampler(SPEC), whole(np.zeros((375, 500, 3), np.uint8))
+    plan = resample.plan(500, 375)
+    result["resample, vectors"] = (lambda: resample(plan, image, out)), SPEC.crop**2, "output pixel"
+    result["resample, loops"] = (lambda: resample.by_loops(plan, image, out)), SPEC.crop**2, "output pixel"
+    words = np.arange(75_264, dtype=np.uint64)
+    result["fingerprint hash"] = (lambda: fingerprint_hash(words)), words.nbytes, "byte"
+    result["its ceiling: copy"] = words.copy, words.nbytes, "byte"
+    logits, labels = np.random.default_rng(0).normal(size=(256, 1000)).astype(np.float32), np.zeros(256, np.int32)
+    outs = labels.copy(), np.zeros((256, 5), np.int32), np.zeros((256, 5), np.float32)
+    result["rank"] = (lambda: rank_rows(logits, labels, *outs)), logits.nbytes, "byte"
+    result["its peer: np.argsort"] = (lambda: np.argsort(logits, axis=1)), logits.nbytes, "byte"
+    return result
+
+
+def measure() -> None:
+    """One table for the instruction set of this process."""
+    to_run = cases()
+    least = dict.fromkeys(to_run, 1 << 62)
+    for repeat in range(_REPEATS):
+        for name, (run, _, _) in to_run.items():
+            start = time.process_time_ns()
+            run()
+            if repeat > 0:
+                least[name] = min(least[name], time.process_time_ns() - start)
+    print(f"\n{INSTRUCTION_SET}\n| kernel | us | per unit |\n|---|---|---|")
+    for name, (_, n_units, unit) in to_run.items():
+        print(f"| {name} | {least[name] / 1e3:.1f} | {least[name] / n_units:.3g} ns per {unit} |")
+
+
+def main() -> int:
+    """A fresh process per instruction set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--isa", nargs="+", default=list(available()), choices=available())
+    parser.add_argument("--here", action="store_true", help="measure in this process")
+    options = parser.parse_args()
+    if options.here:
+        measure()
+        return 0
+    for name in options.isa:
+        command = [sys.executable, "-m", "bench.kernels", "--here"]
+        subprocess.run(command, env={**os.environ, "ENGINE_KERNEL_ISA": name}, check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
