@@ -6,15 +6,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import types
+from numba.core import cgutils
 
 from kernels.jit import inner, njit
+from kernels.simd import F32 as F32_TYPE
+from kernels.simd import I16, I64, U64, call, const, const64, load, splat, trailing_zeros, vec, vector_op
+from kernels.simd import I32 as I32_TYPE
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
 
-#: Classes that are compared with the fifth best at once. A block without a better one costs one vectorised count.
-BLOCK = 64
+#: Floats compared by one vector.
+LANES = 16
 N_TOP = 5
+alloca_value: Any = cgutils.alloca_once_value  # untyped in numba
 
 
 def rank_rows(logits: F32, labels: I32, ranks: I32, top_ids: I32, top_logits: F32) -> None:
@@ -45,25 +51,60 @@ def _rank_rows(logits: F32, labels: I32, ranks: I32, top_ids: I32, top_logits: F
         _top(row, has_nan, top_ids[i], top_logits[i])
 
 
+def _counter(predicate: str) -> Any:
+    def build(b: Any, row: Any, n_vectors: Any, logit: Any) -> Any:
+        """How many of ``16 * n_vectors`` floats from the address `row` on compare so with the float at `logit`."""
+        value = splat(b, load(b, logit, F32_TYPE), LANES)
+        count = alloca_value(b, const(0, LANES))
+        b.store(const(0, LANES), count)
+        with cgutils.for_range(b, n_vectors) as loop:
+            floats = load(b, b.add(row, b.mul(loop.index, const64(4 * LANES))), value.type)
+            if predicate == "nan":
+                is_so = b.fcmp_unordered("uno", floats, floats)
+            else:
+                is_so = b.fcmp_ordered(predicate, floats, value)
+            b.store(b.sub(b.load(count), b.sext(is_so, vec(I32_TYPE, LANES))), count)
+        return b.zext(call(b, f"llvm.vector.reduce.add.v{LANES}i32", I32_TYPE, b.load(count)), I64)
+
+    return vector_op(3, types.int64)(build)
+
+
+_count_nan, _count_greater, _count_equal = _counter("nan"), _counter(">"), _counter("==")
+
+
+@vector_op(2, types.uint64)
+def _which_greater(b: Any, row: Any, logit: Any) -> Any:
+    """Bits of those of 16 floats that are greater than the float at `logit`."""
+    value = splat(b, load(b, logit, F32_TYPE), LANES)
+    is_greater = b.fcmp_ordered(">", load(b, row, value.type), value)
+    return b.zext(b.bitcast(is_greater, I16), I64)
+
+
 @inner
 def _has_nan(row: F32) -> bool:
-    n_nan = 0
-    for j in range(row.shape[0]):
+    n_vectors = row.shape[0] // LANES
+    n_nan = _count_nan(U64(row.ctypes.data), U64(n_vectors), U64(row.ctypes.data))
+    for j in range(n_vectors * LANES, row.shape[0]):
         n_nan += row[j] != row[j]
-    return n_nan > 0
+    return bool(n_nan > 0)
 
 
 @inner
 def _rank(row: F32, label: int) -> int:
-    """1 + the classes that come before `label`; counting, so that LLVM vectorises it."""
+    """1 + the classes that come before `label`."""
     if label < 0 or label >= row.shape[0]:
         return 0
     logit = row[label]
-    n_before = np.int32(0)
-    for j in range(row.shape[0]):
-        n_before += np.int32(row[j] > logit)
-    for j in range(label):
-        n_before += np.int32(row[j] == logit)
+    start = U64(row.ctypes.data)
+    place = start + U64(4 * label)
+    n_vectors = row.shape[0] // LANES
+    n_before = _count_greater(start, U64(n_vectors), place)
+    for j in range(n_vectors * LANES, row.shape[0]):
+        n_before += row[j] > logit
+    n_vectors = label // LANES
+    n_before += _count_equal(start, U64(n_vectors), place)
+    for j in range(n_vectors * LANES, label):
+        n_before += row[j] == logit
     return int(n_before) + 1
 
 
@@ -77,16 +118,19 @@ def _comes_before(a: Any, b: Any) -> bool:
 def _top(row: F32, has_nan: bool, ids: I32, best: F32) -> None:
     n_classes = row.shape[0]
     n_held = 0
-    for start in range(0, n_classes, BLOCK):
-        stop = min(start + BLOCK, n_classes)
-        if start > 0 and not has_nan:  # then five are held, if there are five
-            n_better = np.int32(0)
-            for j in range(start, stop):
-                n_better += np.int32(row[j] > best[N_TOP - 1])
-            if n_better == 0:
-                continue
-        for j in range(start, stop):
+    n_scalar = n_classes if has_nan else min(n_classes, LANES)
+    for j in range(n_scalar):
+        n_held = _insert(row[j], j, n_held, ids, best)
+    start, fifth = U64(row.ctypes.data), U64(best.ctypes.data) + U64(4 * (N_TOP - 1))
+    while n_scalar + LANES <= n_classes:  # five are held here: LANES came before
+        better = _which_greater(start + U64(4 * n_scalar), fifth)
+        while better != U64(0):
+            j = n_scalar + np.int64(trailing_zeros(better))
             n_held = _insert(row[j], j, n_held, ids, best)
+            better &= better - U64(1)
+        n_scalar += LANES
+    for j in range(n_scalar, n_classes):
+        n_held = _insert(row[j], j, n_held, ids, best)
     for k in range(n_held, N_TOP):
         ids[k] = -1
         best[k] = 0.0
