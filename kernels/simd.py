@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 from kernels.isa import INSTRUCTION_SET
 
 HAS_AVX512 = INSTRUCTION_SET == "avx512"
+HAS_AVX2 = INSTRUCTION_SET == "avx2"
 
 #: An address, or any 64 bits, in jitted code. Unsigned: numba makes signed indices pay for wrap-around.
 U64 = np.uint64
@@ -180,10 +181,20 @@ def unpack(b: Any, x: Any, y: Any, *, high: bool) -> Any:
     return shuffle(b, x, y, lanes)
 
 
+def _by_halves(b: Any, name: str, returns: Any, x: Any, y: Any) -> Any:
+    """An AVX2 instruction on both halves of 512 bits; `returns` is the type of a half of the result."""
+    n = x.type.count
+    low, high = range(n // 2), range(n // 2, n)
+    parts = [call(b, name, returns, shuffle(b, x, x, half), shuffle(b, y, y, half)) for half in (low, high)]
+    return shuffle(b, parts[0], parts[1], range(2 * returns.count))
+
+
 def multiply_add_pairs(b: Any, x: Any, weights: Any) -> Any:
     """32 int16 pairs -> 16 int32: ``x[2i] * w[2i] + x[2i+1] * w[2i+1]`` (pmaddwd)."""
     if HAS_AVX512:
         return call(b, "llvm.x86.avx512.pmaddw.d.512", H32, x, weights)
+    if HAS_AVX2:
+        return _by_halves(b, "llvm.x86.avx2.pmadd.wd", vec(I32, 8), x, weights)
     even, odd = range(0, N_LANES, 2), range(1, N_LANES, 2)
     products = [b.mul(*(b.sext(shuffle(b, v, v, half), H32) for v in (x, weights))) for half in (even, odd)]
     return b.add(*products)
@@ -201,6 +212,8 @@ def multiply_high(b: Any, x: Any, weight: int) -> Any:
     """``(x * weight) >> 16`` of 32 int16 (pmulhw)."""
     if HAS_AVX512:
         return call(b, "llvm.x86.avx512.pmulh.w.512", V16, x, const16(weight))
+    if HAS_AVX2:
+        return _by_halves(b, "llvm.x86.avx2.pmulh.w", vec(I16, 16), x, const16(weight))
     wide = vec(I32, N_LANES)
     product = b.mul(b.sext(x, wide), const(weight & 0xFFFFFFFF, N_LANES))
     return b.trunc(b.ashr(product, const(16, N_LANES)), V16)
@@ -216,6 +229,8 @@ def pack_int16(b: Any, x: Any, y: Any) -> Any:
     """int32 -> int16 with saturation, within each 128 bits (packssdw); undoes `unpack` low, high."""
     if HAS_AVX512:
         return call(b, "llvm.x86.avx512.packssdw.512", V16, x, y)
+    if HAS_AVX2:
+        return _by_halves(b, "llvm.x86.avx2.packssdw", vec(I16, 16), x, y)
     half = vec(I16, N_LANES // 2)
     x, y = (b.trunc(clamp(b, v, -32768, 32767), half) for v in (x, y))
     return shuffle(b, x, y, _packed_lanes(N_LANES // 2))
@@ -225,5 +240,7 @@ def pack_uint8(b: Any, x: Any, y: Any) -> Any:
     """int16 -> uint8 with saturation, within each 128 bits (packuswb)."""
     if HAS_AVX512:
         return call(b, "llvm.x86.avx512.packuswb.512", B64, x, y)
+    if HAS_AVX2:
+        return _by_halves(b, "llvm.x86.avx2.packuswb", vec(I8, 32), x, y)
     x, y = (b.trunc(clamp(b, v, 0, 255), B32) for v in (x, y))
     return shuffle(b, x, y, _packed_lanes(N_LANES))
