@@ -42,8 +42,9 @@ def sources_digest() -> str:
 
 def _bases() -> list[Path]:
     named = [Path(os.environ[name]) for name in FOLDER_VARIABLES if os.environ.get(name)]
-    shared = Path(tempfile.gettempdir()) / f"engine-kernels-{os.getuid()}"
-    return [*named, Path(user_cache_dir("engine")) / "kernels", shared]
+    bases = [*named, Path(user_cache_dir("engine")) / "kernels"]
+    temporary = Path(tempfile.gettempdir()) / f"engine-kernels-{os.getuid()}"
+    return [*bases, temporary] if _is_writable(temporary) else bases  # made with mode 700, or not used
 
 
 def _is_writable(folder: Path) -> bool:
