@@ -10,8 +10,9 @@ from engine.errors import ConfigError
 PAGE_BYTES = 4096
 MIB = 1 << 20
 FLOAT32_BYTES = 4
-#: Images that a slot of small batches carries: the hub's work per slot (about 100 us) stays near 10 us per image.
-SMALL_SLOT_IMAGES = 8
+#: Images that a slot of small batches carries: the hub's work per slot (about 100 us) stays near 25 us per image,
+#: and the last slots of a run still spread evenly over the chips.
+SMALL_SLOT_IMAGES = 4
 #: Small slots are only enlarged when each chip still gets this many of them: a short run must not end unbalanced.
 SLOTS_PER_CHIP_AT_LEAST = 64
 

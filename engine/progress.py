@@ -18,7 +18,8 @@ REFRESH_S = 0.2
 class Progress:
     """Images done, images/s, running Top-1 and the time left, on standard error."""
 
-    def __init__(self, n_positions: int, label: str, shows_accuracy: bool) -> None:
+    def __init__(self, n_positions: int | None, label: str, shows_accuracy: bool) -> None:
+        """n_positions : images to come; None where time ends the run, not their number"""
         self._n_positions = n_positions
         self._label = label
         self._shows_accuracy = shows_accuracy
@@ -35,7 +36,7 @@ class Progress:
         if not self._began_s:
             self._began_s = self._said_s = time.perf_counter()
             if self._bar is None:
-                self.notice(f"{self._label}: started, {self._n_positions} images")
+                self.notice(f"{self._label}: started" + (f", {self._n_positions} images" if self._n_positions else ""))
         if n_done == self._n_done:
             return
         top1 = f"Top-1 {100 * n_top1 / n_done:.2f} %" if self._shows_accuracy else ""
@@ -60,11 +61,9 @@ class Progress:
     def _say(self, n_done: int, top1: str) -> None:
         self._said_s = time.perf_counter()
         rate = n_done / (self._said_s - self._began_s)
-        left_s = (self._n_positions - n_done) / rate
-        parts = [
-            f"{self._label}: {n_done}/{self._n_positions} images",
-            f"{rate:.1f} images/s",
-            top1,
-            f"{left_s:.0f} s left",
-        ]
+        done, left = f"{n_done} images", ""
+        if self._n_positions:
+            done = f"{n_done}/{self._n_positions} images"
+            left = f"{(self._n_positions - n_done) / rate:.0f} s left"
+        parts = [f"{self._label}: {done}", f"{rate:.1f} images/s", top1, left]
         warn(", ".join(part for part in parts if part))

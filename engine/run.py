@@ -138,7 +138,7 @@ def measure_ceiling(prepared: Prepared) -> float:
         max_seconds=CEILING_SECONDS,
         is_scored=False,
     )
-    progress = Progress(len(plan.index) * repeat, f"host ceiling, {CEILING_SECONDS:.0f} s", shows_accuracy=False)
+    progress = Progress(None, f"host ceiling, {CEILING_SECONDS:.0f} s", shows_accuracy=False)
     try:
         outcome = run_pipeline(null_plan, Watcher(progress, progress.notice))
     finally:

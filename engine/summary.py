@@ -6,7 +6,8 @@ from typing import Any
 
 from engine.results import Report
 
-WIDTH = 80
+#: An efficiency above this means that the ceiling was measured too low: nothing outruns its own bound.
+DOUBTFUL_EFFICIENCY = 1.02
 #: Failed images that the summary names; predictions.csv has them all.
 MOST_FAILED_SHOWN = 5
 
@@ -62,6 +63,8 @@ def _throughput(d: dict[str, Any]) -> list[str]:
     if rates["efficiency"] is not None:
         against = "min(interface, host ceiling)" if ceiling is not None else "interface"
         lines.append(f"efficiency          {rates['efficiency']:9.4f} end-to-end / {against}")
+    if ceiling is not None and rates["efficiency"] > DOUBTFUL_EFFICIENCY:
+        lines.append("  UNSTABLE          this host was busy while its ceiling was measured: repeat on a quiet one")
     paths = ", ".join(f"{count} by {name}" for name, count in sorted(d["decode_paths"].items()))
     lines.append(f"decoded             {paths or 'nothing'}")
     return lines

@@ -56,7 +56,7 @@ def test_an_arena_of_one_slot_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch", "n_samples", "expected"), [(1, 10_000, 8), (1, 160, 1), (4, 10_000, 2), (16, 10**6, 1)]
+    ("batch", "n_samples", "expected"), [(1, 10_000, 4), (1, 160, 1), (2, 10_000, 2), (4, 10_000, 1), (16, 10**6, 1)]
 )
 def test_small_batches_share_a_slot_when_the_run_is_long(batch: int, n_samples: int, expected: int) -> None:
     assert batches_per_slot(batch, n_samples, 4) == expected
