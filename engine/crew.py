@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import selectors
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
@@ -74,7 +77,7 @@ class Crew:
         self._plan = plan
         self._context = multiprocessing.get_context(plan.start_method)
         if plan.start_method == "forkserver":
-            self._context.set_forkserver_preload(PRELOADED)
+            start_fork_server()
         self._selector = selectors.DefaultSelector()
         self._alarm, alarm_in = socket.socketpair()
         self._alarm.setblocking(False)
@@ -154,6 +157,27 @@ class Crew:
         else:
             self.decoders.remove(member)
         return Death(describe_exit(member.process.exitcode))
+
+
+def start_fork_server() -> None:
+    """Start the fork server with this process's own import path, once.
+
+    Left to itself it preloads from the working directory first (Python 3.11): called from a checkout, the children of an
+    installed engine would run the checkout's code, and compile its kernels anew.
+    """
+    multiprocessing.set_forkserver_preload(PRELOADED)
+    path_before, folder_before = os.environ.get("PYTHONPATH"), os.getcwd()
+    os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    os.chdir("/")  # the fork server's working directory only: children go back to ours
+    try:
+        with interrupts_ignored():
+            forkserver.ensure_running()
+    finally:
+        os.chdir(folder_before)
+        if path_before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = path_before
 
 
 class DupFdLater:

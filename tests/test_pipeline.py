@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -97,6 +100,32 @@ def test_interface_throughput_is_the_profiles(batch: int, small_data: DataSet, t
     assert throughput["interface_per_s"] == pytest.approx(2 * {1: 144.766, 16: 165.952}[batch], rel=0.02)
     assert document["simulated"] is True
     assert document["profile"] == "resnext101_32x8d-310"
+
+
+@pytest.mark.parametrize("start", ["forkserver", "spawn"])
+def test_children_run_the_hubs_code_and_not_what_lies_in_the_working_directory(
+    start: str, small_data: DataSet, tmp_path: Path
+) -> None:
+    """An installed engine called from a folder with packages of the same names."""
+    for package in ("engine", "kernels"):
+        decoy = tmp_path / "here" / package
+        decoy.mkdir(parents=True)
+        (decoy / "__init__.py").write_text("raise SystemExit('the wrong package was imported')\n")
+    script = tmp_path / "bin" / "run.py"
+    script.parent.mkdir()
+    script.write_text("from engine.cli import main\n\nif __name__ == '__main__':\n    main()\n")
+    options = ["--data", small_data.folder, "--labels", small_data.labels, "--backend", "null", "--start-method", start]
+    finished = subprocess.run(
+        [sys.executable, str(script), "run", *map(str, options), "--out", "relative"],
+        cwd=tmp_path / "here",
+        env={**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "here" / "relative" / "run.json").exists()
 
 
 def top1_ids(out: Path) -> list[int]:
