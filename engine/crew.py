@@ -162,8 +162,8 @@ class Crew:
 def start_fork_server() -> None:
     """Start the fork server with this process's own import path, once.
 
-    Left to itself it preloads from the working directory first (Python 3.11): called from a checkout, the children of an
-    installed engine would run the checkout's code, and compile its kernels anew.
+    Left to itself it preloads from the working directory first (Python 3.11): called from a checkout, the children of
+    an installed engine would run the checkout's code, and compile its kernels anew.
     """
     multiprocessing.set_forkserver_preload(PRELOADED)
     path_before, folder_before = os.environ.get("PYTHONPATH"), os.getcwd()
