@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from engine import __version__
+from engine.config import DEFAULT_PROFILE, DUMP_FORMATS, START_METHODS
 from engine.errors import EXIT_INTERRUPTED, ConfigError, EngineError, ResourceError
 from engine.files import NO_SPACE
 from engine.terminal import say, warn
@@ -61,13 +62,13 @@ def cli(ctx: click.Context) -> None:
     "--repeat", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="Passes over the images."
 )
 @click.option("--out", type=PATH, default=Path("result"), show_default=True, help="Folder for the results.")
-@click.option("--dump", type=click.Choice(["txt", "bin", "npy"]), help="Write each image's scores as the old tools do.")
+@click.option("--dump", type=click.Choice(DUMP_FORMATS), help="Write each image's scores as the old tools do.")
 @click.option("--measure-ceiling", is_flag=True, help="First measure the decoders alone, for a few seconds.")
-@click.option("--profile", default="resnext101_32x8d-310", show_default=True, help="Rates of the simulated chips.")
+@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Rates of the simulated chips.")
 @click.option(
     "--label-offset", type=click.IntRange(0, 1), help="Added to labels.  [default: 1 for 1001 outputs, else 0]"
 )
-@click.option("--start-method", default="forkserver", show_default=True, type=click.Choice(["forkserver", "spawn"]))
+@click.option("--start-method", default="forkserver", show_default=True, type=click.Choice(START_METHODS))
 @click.option(
     "--max-failed-percent",
     default=1.0,

@@ -17,8 +17,8 @@ from pathlib import Path
 import platformdirs
 
 from engine.errors import ResourceError
+from engine.layout import MIB
 
-MIB = 1 << 20
 #: What a full disk or a full quota reports.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 

@@ -11,7 +11,7 @@ from engine import host, results
 from engine.backends.base import DeviceJob
 from engine.config import RunConfig
 from engine.dump import Dump
-from engine.errors import ConfigError, DataError, ResourceError
+from engine.errors import ConfigError, ResourceError
 from engine.hub import Watcher
 from engine.index import DataIndex, read_index
 from engine.models import Model, Target, resolve_model, simulated_soc
@@ -72,8 +72,6 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     index = read_index(config.data, config.labels)
     if config.limit is not None:
         index = index.first(config.limit)
-    if not len(index):
-        raise DataError(f"no images in {config.data}")
     _make_folder(config.out)
     model = resolve_model(config.model, config.backend, target_of(config, spec))
     warm_up(spec, say)
@@ -128,7 +126,6 @@ def measure_ceiling(prepared: Prepared) -> float:
     plan = prepared.plan
     job = replace(plan.device_job, model="", options={})
     repeat = max(1, -(-CEILING_IMAGES // len(plan.index)))
-    # The null device has as many classes as the labels need: they are not scored against anything.
     null_plan = replace(
         plan,
         backend="null",

@@ -51,19 +51,17 @@ class RunTally:
     """The whole run.
 
     first_read_ns : the first byte was read        last_result_ns : the last row was ranked
-    read_ns, decode_ns : summed over decoders       rank_ns, hub_ns : of the hub's thread
+    read_ns, decode_ns : summed over decoders       rank_ns : of the hub's thread
     """
 
     chips: dict[int, ChipTally]
     first_read_ns: int = 0
     last_result_ns: int = 0
-    last_decoded_ns: int = 0
     read_ns: int = 0
     decode_ns: int = 0
     rank_ns: int = 0
     n_decoded: int = 0
     n_ranked: int = 0
-    n_slots: int = 0
     decode_paths: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -72,11 +70,9 @@ class RunTally:
 
     def add_filled(self, filled: Filled, n_samples: int) -> None:
         self.first_read_ns = min(self.first_read_ns or filled.began_ns, filled.began_ns)
-        self.last_decoded_ns = max(self.last_decoded_ns, filled.ended_ns)
         self.read_ns += filled.read_ns
         self.decode_ns += filled.decode_ns
         self.n_decoded += n_samples
-        self.n_slots += 1
         self.decode_paths.update(filled.paths)
 
     @property
