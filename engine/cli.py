@@ -1,30 +1,49 @@
-"""The command line. Imports of the engine stay inside the commands: child processes import this module too."""
+"""The command line: finds commands by name and turns every error into one line and an exit code.
+
+A command's file is imported when it is called, and imports the engine inside its function: child processes import this
+module too.
+"""
 
 from __future__ import annotations
 
+import importlib
 import sys
-from pathlib import Path
-from typing import Any
 
 import click
 
 from engine import __version__
-from engine.config import DEFAULT_PROFILE, DUMP_FORMATS, START_METHODS
-from engine.errors import EXIT_INTERRUPTED, ConfigError, EngineError, ResourceError
+from engine.errors import EXIT_INTERRUPTED, EngineError, ResourceError
 from engine.files import NO_SPACE
 from engine.terminal import say, warn
 
-PATH = click.Path(path_type=Path)
+#: In the order of the help.
+COMMANDS = (
+    "run",
+    "demo",
+    "verify",
+)
 
 
 class Commands(click.Group):
-    """Suggests the nearest command for a typo, as click does for options."""
+    """The files of `engine/commands`; suggests the nearest command for a typo, as click does for options."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"engine.commands.{cmd_name.replace('-', '_')}").command
+        command.name = cmd_name
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from engine.suggest import unknown
 
-            raise unknown("command", args[0], self.list_commands(ctx))
+            raise unknown("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
 
 
@@ -39,126 +58,6 @@ def cli(ctx: click.Context) -> None:
     """Evaluate image classifiers on Ascend 310 chips: JPEG files in, Top-1..Top-5 and an honest throughput out."""
     if ctx.invoked_subcommand is None:
         say(ctx.get_help())
-
-
-@cli.command()
-@click.option("--data", type=PATH, help="Folder of images (with --labels), or of class folders.")
-@click.option("--labels", type=PATH, help="Label file, one 'NAME CLASS' per line, for a flat folder.")
-@click.option("--model", default="lite0", show_default=True, help="lite0, fingerprint, PATH.onnx or PATH.om.")
-@click.option("--backend", default="auto", show_default=True, help="auto, cann, sim, onnxruntime or null.")
-@click.option("--devices", help="Such as 0-3, 0,2 or 1.  [default: 0-3 on sim, else 0]")
-@click.option("--batch", default=16, show_default=True, type=click.IntRange(1, 1024), help="Images per execution.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Decoder processes.  [default: by cores]")
-@click.option(
-    "--preset",
-    default="resnet",
-    show_default=True,
-    help="Preprocessing: resnet, inceptionv3, inceptionv4, efficientnet-lite0.",
-)
-@click.option("--window", default=2, show_default=True, type=click.IntRange(1, 64), help="Batches in flight per chip.")
-@click.option("--slots", type=click.IntRange(2, 4096), help="Slots of the arena.  [default: by chips and workers]")
-@click.option("--limit", type=click.IntRange(1), help="Only the first N images.")
-@click.option(
-    "--repeat", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="Passes over the images."
-)
-@click.option("--out", type=PATH, default=Path("result"), show_default=True, help="Folder for the results.")
-@click.option("--dump", type=click.Choice(DUMP_FORMATS), help="Write each image's scores as the old tools do.")
-@click.option("--measure-ceiling", is_flag=True, help="First measure the decoders alone, for a few seconds.")
-@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Rates of the simulated chips.")
-@click.option(
-    "--label-offset", type=click.IntRange(0, 1), help="Added to labels.  [default: 1 for 1001 outputs, else 0]"
-)
-@click.option("--start-method", default="forkserver", show_default=True, type=click.Choice(START_METHODS))
-@click.option(
-    "--max-failed-percent",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0, 100),
-    help="More failed images than this end with exit code 8.",
-)
-@click.option("--config", "config_file", type=PATH, help="TOML file of these options; the command line wins.")
-@click.pass_context
-def run(ctx: click.Context, /, config_file: Path | None, **options: Any) -> None:
-    """Evaluate a model on a data set: real JPEGs in, Top-1..Top-5 and throughput out."""
-    if config_file is not None:
-        options = over_file(ctx, config_file, options)
-    if options["data"] is None:
-        raise ConfigError("which images? give --data DIR (and --labels FILE for a flat folder), or try: engine demo")
-    config = make_config(options)
-    say(chosen_line(config, options["backend"]))
-    finish(config)
-
-
-@cli.command()
-@click.option("--out", type=PATH, default=Path("result"), show_default=True, help="Folder for the results.")
-@click.option("--images", default=10_000, show_default=True, type=click.IntRange(1), help="Images to run, about.")
-def demo(out: Path, images: int) -> None:
-    """Run the main job on images made here, through four simulated chips, and prove that it is right."""
-    from engine.demo import run_demo
-
-    sys.exit(run_demo(out, images, say))
-
-
-@cli.command()
-@click.argument("result_dir", type=PATH)
-def verify(result_dir: Path) -> None:
-    """Score the samples of a finished run again, slowly and in one process, and compare the predictions."""
-    from engine.verify import verify_result
-
-    verify_result(result_dir, say)
-
-
-def over_file(ctx: click.Context, path: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Options from the file, where the command line does not give them; each checked as if it had been typed."""
-    from click.core import ParameterSource
-
-    from engine.config import read_config_file
-
-    parameters = {p.name: p for p in ctx.command.params if isinstance(p, click.Option) and p.name != "config_file"}
-    merged = dict(options)
-    for name, value in read_config_file(path, {str(name) for name in parameters}).items():
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            continue
-        parameter = parameters[name]
-        try:
-            merged[name] = parameter.type_cast_value(ctx, value if isinstance(value, bool) else str(value))
-        except click.BadParameter as error:
-            raise ConfigError(f"option {name} in {path}: {error.message}") from error
-    return merged
-
-
-def make_config(options: dict[str, Any]) -> Any:
-    """A RunConfig from the options."""
-    from engine.config import RunConfig, choose_backend, parse_devices
-
-    backend = choose_backend(options["backend"])
-    devices = options["devices"]
-    if devices is None:
-        devices = "0-3" if backend == "sim" else "0"
-    return RunConfig(**{**options, "backend": backend, "devices": parse_devices(devices)})
-
-
-def chosen_line(config: Any, asked: str) -> str:
-    """Which backend, and why."""
-    why = {"cann": "import acl works", "sim": "no pyACL here"}[config.backend] if asked == "auto" else "as asked"
-    simulated = f", SIMULATED chips of profile {config.profile}" if config.backend == "sim" else ""
-    return f"backend {config.backend} ({why}){simulated}"
-
-
-def finish(config: Any) -> None:
-    """Run, print the summary, and exit with the code that says how it went."""
-    from engine.results import failed_lines
-    from engine.run import execute
-    from engine.summary import summarise
-
-    report, outcome, index = execute(config, say)
-    say(summarise(report, list(failed_lines(index, outcome.collector.predictions))))
-    if outcome.error is not None:
-        raise outcome.error
-    if outcome.was_interrupted:
-        warn(f"interrupted: {outcome.n_settled} of {outcome.n_positions} images were done")
-        sys.exit(EXIT_INTERRUPTED)
-    report.raise_for_result()
 
 
 def main() -> None:
