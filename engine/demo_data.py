@@ -11,8 +11,6 @@ import hashlib
 import importlib.metadata
 import json
 import multiprocessing
-import os
-import secrets
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +23,7 @@ import numpy as np
 
 from engine.demo_images import N_IMAGES, ImagePlan, make_jpeg, plan_images
 from engine.errors import ResourceError, WorkerError
-from engine.files import NO_SPACE, cache_dir
+from engine.files import NO_SPACE, cache_dir, temporary_beside
 from engine.host import n_cores
 from engine.presets import find_preset
 from kernels.reference import fingerprint_logits, preprocess
@@ -88,7 +86,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _publish(folder: Path) -> None:
     """Make the data set beside `folder` and rename it into place: nobody ever sees half of it."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(folder)
     try:
         _make(temporary)
         _swap(temporary, folder)
@@ -107,7 +105,7 @@ def _publish(folder: Path) -> None:
 def _swap(temporary: Path, folder: Path) -> None:
     """Rename `temporary` to `folder`, in place of a damaged one; a whole one that another process put there stays."""
     if folder.exists() and not _is_whole(folder):
-        damaged = temporary.with_suffix(".old")
+        damaged = temporary_beside(folder)
         with suppress(FileNotFoundError):
             folder.rename(damaged)
         shutil.rmtree(damaged, ignore_errors=True)

@@ -10,6 +10,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from engine.layout import MIB
 
 #: What a full disk or a full quota reports.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+#: A temporary of ours that nobody wrote to for so long was left by a process that was killed.
+ABANDONED_S = 3600.0
 
 
 def cache_dir(*parts: str) -> Path:
@@ -32,6 +35,7 @@ def cache_dir(*parts: str) -> Path:
     root = _usable_root(platformdirs.user_cache_dir("engine"))
     folder = root.joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
     return folder
 
 
@@ -86,7 +90,7 @@ def atomic_path(path: Path, need_bytes: int | None = None) -> Iterator[Path]:
     need_bytes : size of the file, if known, for the message of a full disk
     Raises ResourceError where the disk is full.
     """
-    temporary = _temporary_beside(path)
+    temporary = temporary_beside(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -98,9 +102,26 @@ def atomic_path(path: Path, need_bytes: int | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _temporary_beside(path: Path) -> Path:
-    """Return an unused name in the folder of ``path``; unique among processes and threads."""
+def temporary_beside(path: Path) -> Path:
+    """Return an unused name in the folder of ``path``; unique among processes and threads.
+
+    In a cache folder, what a killed process leaves under such a name is removed by a later one.
+    """
     return path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporaries of killed processes: by age, since another container's processes cannot be seen."""
+    for path in folder.glob(".*.tmp"):
+        try:
+            if time.time() - path.stat().st_mtime < ABANDONED_S:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            continue
 
 
 def _full_disk(path: Path, need_bytes: int | None) -> str:

@@ -138,7 +138,7 @@ def _label_line(path: Path, number: int, line: str) -> tuple[str, int]:
         raise DataError(f"{path}:{number}: needed 'NAME CLASS', got {line.strip()!r}")
     if not fields[1].isascii() or not fields[1].isdigit():
         raise DataError(f"{path}:{number}: class {fields[1]!r} is no number from 0: needed 'NAME CLASS'")
-    if len(fields[1]) > MAX_CLASS_DIGITS:
+    if len(fields[1].lstrip("0")) > MAX_CLASS_DIGITS:
         raise DataError(f"{path}:{number}: class {fields[1][:20]!r} is too large to be a class")
     return Path(fields[0].strip()).stem, int(fields[1])
 

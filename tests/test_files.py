@@ -59,3 +59,22 @@ def test_a_temporary_cache_that_others_can_write_is_not_used(tmp_path: Path, mon
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert files.cache_dir().parent == tmp_path
     assert files.cache_dir() != foreign
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = files.cache_dir("demo")
+    young, old_file, old_folder = (files.temporary_beside(folder / "images") for _ in range(3))
+    young.mkdir()
+    old_file.touch()
+    old_folder.mkdir()
+    (old_folder / "img_1.JPEG").touch()
+    for path in (old_file, old_folder):
+        os.utime(path, (0, 0))
+    kept = folder / "images"
+    kept.mkdir()
+    os.utime(kept, (0, 0))
+    assert files.cache_dir("demo") == folder
+    assert set(folder.iterdir()) == {young, kept}
