@@ -21,6 +21,7 @@ from engine.channel import Channel
 from engine.decoder import DecoderJob, decoder_main
 from engine.feeder import FeederJob, feeder_main
 from engine.messages import Message, Stop
+from engine.sources.base import Store
 from kernels.spec import PreprocessSpec
 
 #: Imported once in the fork server, so that a new decoder or feeder starts in milliseconds.
@@ -65,6 +66,7 @@ class CrewPlan:
     arena_fd: int
     names_fd: int
     root: Path
+    store: Store
     spec: PreprocessSpec
     backend: str
     device_job: DeviceJob
@@ -88,9 +90,8 @@ class Crew:
         self.feeder: Member | None = None
 
     def start_decoder(self, number: int) -> Member:
-        job = DecoderJob(
-            DupFdLater(self._plan.arena_fd), DupFdLater(self._plan.names_fd), self._plan.root, self._plan.spec
-        )
+        plan = self._plan
+        job = DecoderJob(DupFdLater(plan.arena_fd), DupFdLater(plan.names_fd), plan.root, plan.store, plan.spec)
         member = self._start("decoder", number, decoder_main, job)
         self.decoders.append(member)
         return member

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -12,20 +10,21 @@ from typing import Any
 
 from engine.arena import Arena, Slot
 from engine.channel import Channel, ChannelEnds
-from engine.index import NameTable
 from engine.messages import Attach, Fill, Filled, Message, Started
+from engine.names import NameTable
 from engine.process import begin, failures_reported
-from kernels.host import HostPath
+from engine.sources.base import Source, Store
 from kernels.spec import ImageError, PreprocessSpec
 
 
 @dataclass(frozen=True)
 class DecoderJob:
-    """What a decoder is started with: descriptors (as `DupFd`) of the arena and the index, and what to compute."""
+    """What a decoder is started with: descriptors (as `DupFd`) of the arena and the names, and what to compute."""
 
     arena: Any
     names: Any
     root: Path
+    store: Store
     spec: PreprocessSpec
 
 
@@ -35,21 +34,21 @@ def decoder_main(ends: ChannelEnds, job: DecoderJob) -> None:
     hub = ends.open()
     with failures_reported(hub, "decoder"):
         names = NameTable.mapped(job.root, job.names.detach())
-        preprocess = HostPath(job.spec)
+        source = job.store.open(names, job.spec)
         arena = Arena(job.arena.detach(), _attach(hub.receive()).layout)
         hub.send(Started())
-        decode_forever(hub, arena, names, preprocess)
+        decode_forever(hub, arena, source)
 
 
-def decode_forever(hub: Channel, arena: Arena, names: NameTable, preprocess: HostPath) -> None:
+def decode_forever(hub: Channel, arena: Arena, source: Source) -> None:
     """Fill slots until the hub closes its pipe."""
     for fill in hub.received():
         assert isinstance(fill, Fill)
-        hub.send(fill_slot(fill, arena.slot(fill.slot), names, preprocess))
+        hub.send(fill_slot(fill, arena.slot(fill.slot), source))
 
 
-def fill_slot(fill: Fill, slot: Slot, names: NameTable, preprocess: HostPath) -> Filled:
-    """Read and preprocess each sample into its row; the row of an image that fails is zeros, and its reason is told."""
+def fill_slot(fill: Fill, slot: Slot, source: Source) -> Filled:
+    """Write each sample's input into its row; the row of an image that fails is zeros, and its reason is told."""
     reasons: dict[int, str] = {}
     paths: Counter[str] = Counter()
     read_ns = decode_ns = 0
@@ -57,9 +56,9 @@ def fill_slot(fill: Fill, slot: Slot, names: NameTable, preprocess: HostPath) ->
     for row, sample in enumerate(fill.samples):
         row_began_ns = ended_ns
         try:
-            data = read_file(names.path(sample))
+            data = source.read(sample)
             read_ended_ns = time.perf_counter_ns()
-            paths[preprocess(data, slot.inputs[row])] += 1
+            paths[source.write(data, slot.inputs[row])] += 1
         except ImageError as error:
             reasons[row] = str(error)
             slot.inputs[row] = 0
@@ -68,24 +67,6 @@ def fill_slot(fill: Fill, slot: Slot, names: NameTable, preprocess: HostPath) ->
         read_ns += decoded_from_ns - row_began_ns
         decode_ns += ended_ns - decoded_from_ns
     return Filled(fill.slot, reasons, dict(paths), began_ns, read_ended_ns, ended_ns, read_ns, decode_ns)
-
-
-def read_file(path: str) -> bytes:
-    """The whole file; ImageError with the system's reason where it cannot be read, is empty or no file."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe without a writer must not block
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError("is no regular file")
-            data = os.read(fd, status.st_size + 1)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror}") from error
-    if not data:
-        raise ImageError("the file is empty")
-    return data
 
 
 def _attach(message: Message) -> Attach:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DataError, ResourceError
-from engine.index import NameTable
 from engine.leftovers import remove_dumps
+from engine.names import NameTable
 
 #: 9 significant digits bring back every float32 exactly.
 TXT_FORMAT = "%.9g"

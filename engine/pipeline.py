@@ -67,9 +67,8 @@ class Outcome:
 def run_pipeline(plan: Plan, watcher: Watcher) -> Outcome:
     """Run it. Raises EngineError for what is wrong before the first image; later errors are in the outcome."""
     arena_fd, names_fd = create_arena_fd(), plan.index.names.share()
-    crew = Crew(
-        CrewPlan(plan.start_method, arena_fd, names_fd, plan.index.names.root, plan.spec, plan.backend, plan.device_job)
-    )
+    root, store = plan.index.names.root, plan.index.store
+    crew = Crew(CrewPlan(plan.start_method, arena_fd, names_fd, root, store, plan.spec, plan.backend, plan.device_job))
     try:
         plan_layout = partial(_make_arena, arena_fd, plan)
         opened, layout = Startup(crew, plan.n_decoders, plan_layout, watcher.notice).finish()

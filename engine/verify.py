@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from engine.decoder import read_file
 from engine.errors import ConfigError, DataError, MismatchError
 from engine.index import DataIndex, read_index
 from engine.models import FINGERPRINT, Target, resolve_model, simulated_soc
 from engine.presets import find_preset
+from engine.sources.images import read_file
 from kernels import reference
 from kernels.spec import ImageError, PreprocessSpec
 

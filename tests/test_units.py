@@ -16,9 +16,10 @@ from engine.collector import FAILED, NAN, SCORED, Collector
 from engine.config import choose_backend, parse_devices
 from engine.errors import ConfigError, DataError, ResourceError
 from engine.host import check_memory
-from engine.index import NameTable, natural_key, read_index, read_labels
+from engine.index import read_index, read_labels
 from engine.layout import ArenaLayout, ImageLayout, batches_per_slot
 from engine.messages import Done, Failed, Fill, Filled
+from engine.names import NameTable, natural_key
 from engine.pipeline import label_offset, slots_of_credit
 from engine.presets import find_preset
 

@@ -1,0 +1,70 @@
+"""The names of the samples as flat arrays.
+
+Never pickled lists: names lie in one blob, so that ten million samples cost tens of bytes each and every process can
+map the same copy.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sort key that orders ``img2`` before ``img10``, whatever the listing's order and the locale."""
+    parts = _DIGITS.split(name)
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], name
+
+
+@dataclass(frozen=True)
+class NameTable:
+    """File names relative to a root, as one blob.
+
+    ends : (n,) int64, where each name ends in `blob`        blob : (bytes,) uint8, UTF-8 with surrogate escapes
+    """
+
+    root: Path
+    ends: npt.NDArray[np.int64]
+    blob: npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, root: Path, names: Iterable[str]) -> NameTable:
+        encoded = [os.fsencode(name) for name in names]
+        ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+        return cls(root, ends, np.frombuffer(b"".join(encoded), np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def name(self, sample: int) -> str:
+        """The sample's file name, relative to the root."""
+        start = int(self.ends[sample - 1]) if sample else 0
+        return os.fsdecode(self.blob[start : int(self.ends[sample])].tobytes())
+
+    def path(self, sample: int) -> str:
+        """The sample's path."""
+        return os.path.join(self.root, self.name(sample))
+
+    def share(self) -> int:
+        """Descriptor of a nameless shared memory with this table, for `NameTable.mapped` in other processes."""
+        fd = os.memfd_create("engine-index", os.MFD_CLOEXEC)
+        with open(fd, "wb", closefd=False) as file:
+            file.write(np.int64(len(self.ends)).tobytes() + self.ends.tobytes() + self.blob.tobytes())
+        return fd
+
+    @classmethod
+    def mapped(cls, root: Path, fd: int) -> NameTable:
+        """The table that `share` put into this memory."""
+        memory = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+        n = int(np.frombuffer(memory, np.int64, 1)[0])
+        ends = np.frombuffer(memory, np.int64, n, offset=8)
+        return cls(root, ends, np.frombuffer(memory, np.uint8, int(ends[-1]), offset=8 + 8 * n))

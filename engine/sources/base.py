@@ -1,0 +1,36 @@
+"""What the engine asks of a source of samples."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.names import NameTable
+from kernels.spec import PreprocessSpec
+
+F32 = npt.NDArray[np.float32]
+
+
+class Source(Protocol):
+    """Reads samples in one decoder process. Both calls raise ImageError: that sample is FAILED with its text.
+
+    `read` waits for the disk, `write` computes: their times are the stages read and decode.
+    """
+
+    def read(self, sample: int) -> Any:
+        """The sample's bytes as they are stored; valid until the next `read`."""
+
+    def write(self, data: Any, row: F32) -> str:
+        """Make the sample's input from what `read` gave; returns by which path, as run.json counts them.
+
+        row : (3, side, side) float32, a view of a slot, overwritten; undefined after an ImageError
+        """
+
+
+class Store(Protocol):
+    """How the samples of a data set are stored. Small and picklable: it travels to each decoder."""
+
+    def open(self, names: NameTable, spec: PreprocessSpec) -> Source:
+        """The source, in the decoder's process."""

@@ -1,0 +1,52 @@
+"""Image files: read whole, decoded and preprocessed in the decoder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+from engine.names import NameTable
+from engine.sources.base import F32
+from kernels.host import HostPath
+from kernels.spec import ImageError, PreprocessSpec
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """One encoded image per file."""
+
+    def open(self, names: NameTable, spec: PreprocessSpec) -> ImageSource:
+        return ImageSource(names, HostPath(spec))
+
+
+class ImageSource:
+    """Reads and preprocesses image files."""
+
+    def __init__(self, names: NameTable, preprocess: HostPath) -> None:
+        self._names = names
+        self._preprocess = preprocess
+
+    def read(self, sample: int) -> bytes:
+        return read_file(self._names.path(sample))
+
+    def write(self, data: bytes, row: F32) -> str:
+        return self._preprocess(data, row)
+
+
+def read_file(path: str) -> bytes:
+    """The whole file; ImageError with the system's reason where it cannot be read, is empty or no file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe without a writer must not block
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("is no regular file")
+            data = os.read(fd, status.st_size + 1)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    if not data:
+        raise ImageError("the file is empty")
+    return data
