@@ -21,6 +21,7 @@ COMMANDS = (
     "run",
     "demo",
     "verify",
+    "score",
 )
 
 

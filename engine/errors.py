@@ -8,7 +8,10 @@
     ├── ResourceError        6     memory, disk, file descriptors: lower a size
     ├── WorkerError          7     a process of ours died more often than it may
     ├── TooManyFailures      8     more images failed than are tolerated; the results are written
-    └── MismatchError        9     predictions that must be equal are not
+    ├── MismatchError        9     predictions that must be equal are not
+    ├── DumpError           10     outputs of images are missing, one too many or unreadable: run those images again
+    ├── GateError           11     an accuracy or a difference is outside its gate
+    └── InconclusiveError   12     the images are too few to decide a gate
 
 An interrupted run exits with 130, an unexpected exception with 1.
 Messages are one line: what, where, what was needed, what to do.
@@ -79,3 +82,21 @@ class MismatchError(EngineError):
     """Predictions that must be equal are not."""
 
     exit_code = 9
+
+
+class DumpError(EngineError):
+    """Output files that are not exactly one per image."""
+
+    exit_code = 10
+
+
+class GateError(EngineError):
+    """An accuracy or a difference is outside its gate."""
+
+    exit_code = 11
+
+
+class InconclusiveError(EngineError):
+    """The images are too few to decide a gate."""
+
+    exit_code = 12

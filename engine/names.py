@@ -68,3 +68,8 @@ class NameTable:
         n = int(np.frombuffer(memory, np.int64, 1)[0])
         ends = np.frombuffer(memory, np.int64, n, offset=8)
         return cls(root, ends, np.frombuffer(memory, np.uint8, int(ends[-1]), offset=8 + 8 * n))
+
+
+def sample_key(name: str) -> str:
+    """What identifies a sample as image, tensor or dump: its file name up to the first dot, as the guide cuts."""
+    return name.rpartition("/")[2].partition(".")[0]

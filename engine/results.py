@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine import __version__, host
+from engine.accuracy.guide import guide_document
 from engine.collector import FAILED, NAN, PENDING, TOP, Predictions
 from engine.config import RunConfig
 from engine.errors import DeviceError, MismatchError, TooManyFailures
@@ -161,10 +162,7 @@ def predictions_sha256(index: DataIndex, predictions: Predictions) -> str:
 
 def guide_result(predictions: Predictions, n_classes: int) -> dict[str, Any]:
     """result.json as the guide's ``imagenet_acc_eval.py`` writes it, over all images: a failed one counts as wrong."""
-    n = len(predictions)
-    rows = [("Number of images", str(n)), ("Number of classes", str(n_classes))]
-    rows += [(f"Top{k} accuracy", f"{100 * predictions.n_in_top(k) / n:.2f}%") for k in range(1, TOP + 1)]
-    return {"title": "Overall statistical evaluation", "value": [{"key": key, "value": value} for key, value in rows]}
+    return guide_document(len(predictions), n_classes, [predictions.n_in_top(k) for k in range(1, TOP + 1)])
 
 
 def perf_lines(chip: ChipTally, began_ns: int, batch: int) -> str:
