@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,37 +11,36 @@ from kernels import reference
 from kernels.jpeg.decoder import JpegDecoder
 from kernels.jpeg.frame import HEIGHT, OK, WIDTH
 from kernels.resample import Resampler, whole
-from kernels.spec import PreprocessSpec
+from kernels.spec import PreprocessSpec, TensorFormat
 
-F32 = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 
 
 class HostPath:
     """Decode, resize, crop and normalise. One object per decoder process: it owns its scratch memory."""
 
-    def __init__(self, spec: PreprocessSpec) -> None:
+    def __init__(self, spec: PreprocessSpec, tensor: TensorFormat | None = None) -> None:
         self.spec = spec
-        self.resample = Resampler(spec)
+        self.resample = Resampler(spec, tensor)
+        self.tensor = self.resample.tensor
         self.jpeg = JpegDecoder()
 
-    def __call__(self, data: bytes | memoryview, out: F32) -> str:
+    def __call__(self, data: bytes | memoryview, out: Array) -> str:
         """Write the image's tensor and return which decoder made its pixels: "kernel" or "pillow".
 
-        data : the encoded file        out : (3, crop, crop) float32, C-contiguous, e.g. a view of a slot
+        data : the encoded file        out : of the tensor's dtype and shape, C-contiguous, e.g. a view of a slot
 
         Whatever the kernel does not take for a plain and sound JPEG goes to Pillow, whose verdict counts: ImageError
-        with its reason, `out` then being undefined. Oracle: kernels.reference.preprocess.
+        with its reason, `out` then being undefined. Oracle: kernels.reference.tensor.
         """
-        shape = (3, self.spec.crop, self.spec.crop)
-        if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-            raise ValueError(f"out must be C-contiguous float32 of shape {shape}, got {out.dtype} {out.shape}")
+        self.tensor.check(out, self.spec.crop)
         if self._by_kernel(data, out):
             return "kernel"
         rgb = reference.decode_rgb(data)
         self.resample(self.resample.plan(rgb.shape[1], rgb.shape[0]), whole(rgb), out)
         return "pillow"
 
-    def _by_kernel(self, data: bytes | memoryview, out: F32) -> bool:
+    def _by_kernel(self, data: bytes | memoryview, out: Array) -> bool:
         """True if our decoder took the image."""
         encoded = np.frombuffer(data, np.uint8)
         encoded.flags.writeable = False  # one array type for bytes and memoryviews: numba compiles once

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from kernels.spec import ImageError, PreprocessSpec
+from kernels.spec import ImageError, PreprocessSpec, TensorFormat
 
 Array = npt.NDArray[Any]
 
@@ -61,13 +61,30 @@ def crop_origin(size: int, crop: int) -> int:
 
 def preprocess(data: bytes | memoryview, spec: PreprocessSpec) -> Array:
     """The guide's script: (3, crop, crop) float32, ``(v / 255 - mean) / std`` of the resized image's centre."""
+    return normalise_chw(crop_rgb(data, spec), spec)
+
+
+def tensor(data: bytes | memoryview, spec: PreprocessSpec, form: TensorFormat) -> Array:
+    """`preprocess` in any format."""
+    return to_tensor(crop_rgb(data, spec), spec, form)
+
+
+def crop_rgb(data: bytes | memoryview, spec: PreprocessSpec) -> Array:
+    """The resized image's centre: (crop, crop, 3) uint8."""
     image = Image.fromarray(decode_rgb(data))
     width, height = resized_size(*image.size, spec.resize)
     resample = Image.Resampling[spec.interpolation.upper()]
     # one pass at a time: from Pillow 13.0 on a single call may resize tall images vertically first
     image = image.resize((width, image.height), resample).resize((width, height), resample)
     left, top = crop_origin(width, spec.crop), crop_origin(height, spec.crop)
-    return normalise_chw(np.asarray(image.crop((left, top, left + spec.crop, top + spec.crop))), spec)
+    return np.asarray(image.crop((left, top, left + spec.crop, top + spec.crop)))
+
+
+def to_tensor(crop: Array, spec: PreprocessSpec, form: TensorFormat) -> Array:
+    """(n, n, 3) uint8 -> the tensor: float16 as NumPy rounds float32, uint8 as it is."""
+    planes = crop.transpose(2, 0, 1) if form.dtype == "uint8" else normalise_chw(crop, spec)
+    planes = planes if form.layout == "NCHW" else planes.transpose(1, 2, 0)
+    return np.ascontiguousarray(planes.astype(form.numpy_dtype))
 
 
 def normalise_chw(rgb: Array, spec: PreprocessSpec) -> Array:

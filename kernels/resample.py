@@ -15,11 +15,13 @@ import numpy.typing as npt
 
 from kernels.coefficients import FILTERS, Taps, taps
 from kernels.jit import inner, njit
+from kernels.normalise import elements, format_kind, normalise_constants, normalise_table
 from kernels.reference import PRECISION_BITS, crop_origin, resized_size
-from kernels.resample_simd import SimdPlan, make_simd_plan, normalise_constants, resample_simd, ring_bytes
-from kernels.spec import PreprocessSpec
+from kernels.resample_plan import SimdPlan, make_simd_plan
+from kernels.resample_simd import resample_simd, ring_bytes
+from kernels.spec import PreprocessSpec, TensorFormat
 
-F32 = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
 
@@ -88,19 +90,20 @@ def whole(rgb: U8) -> Region:
 
 
 class Resampler:
-    """Resize, crop and normalise for one spec. One per thread: it owns its scratch memory."""
+    """Resize, crop and normalise for one spec and tensor. One per thread: it owns its scratch memory."""
 
-    def __init__(self, spec: PreprocessSpec) -> None:
+    def __init__(self, spec: PreprocessSpec, tensor: TensorFormat | None = None) -> None:
         if spec.interpolation not in FILTERS:
             raise ValueError(f"unknown interpolation {spec.interpolation!r}, known: {', '.join(FILTERS)}")
         if not 0 < spec.crop <= spec.resize:
             raise ValueError(f"crop {spec.crop} does not fit in images resized to {spec.resize}")
         self.spec = spec
-        self.table = normalise_table(spec)
+        self.tensor = TensorFormat() if tensor is None else tensor
+        self._kind = format_kind(self.tensor)
+        self._constants, self._table = normalise_constants(spec), normalise_table(spec, self.tensor)
         self._plans: dict[tuple[int, int], Plan] = {}
         self._columns = np.zeros((3, 0, spec.crop), np.uint8)
-        self._ring = np.zeros(0, np.uint8)
-        self._constants = normalise_constants(spec)
+        self._ring, self._line = np.zeros(0, np.uint8), np.zeros(3 * spec.crop, np.uint8)
         self._sums = np.zeros(spec.crop, np.int32)
 
     def plan(self, width: int, height: int) -> Plan:
@@ -112,10 +115,10 @@ class Resampler:
             plan = self._plans[width, height] = make_plan(width, height, self.spec)
         return plan
 
-    def __call__(self, plan: Plan, region: Region, out: F32) -> None:
+    def __call__(self, plan: Plan, region: Region, out: Array) -> None:
         """Write the crop of the image whose plan and pixels are given; the region must hold the plan's box.
 
-        out : (3, crop, crop) float32, C-contiguous, overwritten
+        out : C-contiguous, of the tensor's dtype and shape, overwritten
         """
         region.check(plan.box)
         if plan.simd is not None and region.slack(plan.box) >= plan.simd.slack_bytes:
@@ -123,16 +126,17 @@ class Resampler:
         else:
             self.by_loops(plan, region, out)
 
-    def _by_vectors(self, plan: Plan, simd: SimdPlan, region: Region, out: F32) -> None:
+    def _by_vectors(self, plan: Plan, simd: SimdPlan, region: Region, out: Array) -> None:
         needed = ring_bytes(self.spec.crop, simd.most)
         if self._ring.size < needed:
             self._ring = np.zeros(needed, np.uint8)
         resample_simd(
             region.pixels, region.start(plan.box), region.stride, plan.box[3] - plan.box[1], simd.n_groups,
-            simd.offsets, simd.across, simd.windows, simd.pairs, simd.down, simd.most, self._constants, self._ring, out,
+            simd.offsets, simd.across, simd.windows, simd.pairs, simd.down, simd.most,
+            self._kind, self._constants, self._table, self._line, self._ring, elements(out),
         )  # fmt: skip
 
-    def by_loops(self, plan: Plan, region: Region, out: F32) -> None:
+    def by_loops(self, plan: Plan, region: Region, out: Array) -> None:
         """The plain form: the twin of the vectors, and what does the odd sizes that they leave out."""
         top, bottom = plan.box[1], plan.box[3]
         if self._columns.shape[1] < bottom - top:
@@ -149,7 +153,10 @@ class Resampler:
             columns.weights,
             self._columns,
         )
-        vertical(top, rows.low, rows.count, rows.weights, self._columns, self._sums, self.table, out)
+        is_packed = self.tensor.layout == "NHWC"
+        vertical(
+            top, rows.low, rows.count, rows.weights, self._columns, self._sums, self._table, is_packed, elements(out)
+        )
 
 
 def make_plan(width: int, height: int, spec: PreprocessSpec) -> Plan:
@@ -159,14 +166,6 @@ def make_plan(width: int, height: int, spec: PreprocessSpec) -> Plan:
     columns = taps(width, out_width, left, spec.crop, spec.interpolation)
     rows = taps(height, out_height, top, spec.crop, spec.interpolation)
     return Plan(columns, rows, make_simd_plan(columns, rows))
-
-
-def normalise_table(spec: PreprocessSpec) -> F32:
-    """(3, 256) float32: ``(v / 255 - mean[c]) / std[c]``, every step in float32 as the guide's NumPy does."""
-    values = np.arange(256, dtype=np.float32) / np.float32(255)
-    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
-    table: F32 = (values[None, :] - mean[:, None]) / std[:, None]
-    return table
 
 
 @inner
@@ -196,8 +195,10 @@ def horizontal(pixels: U8, start: int, stride: int, n_rows: int, low: I32, count
 
 
 @njit
-def vertical(top: int, low: I32, count: I32, weights: I32, planes: U8, sums: I32, table: F32, out: F32) -> None:
-    """Planes whose row 0 is source row `top` -> normalised output rows; `sums` is scratch of one row."""
+def vertical(
+    top: int, low: I32, count: I32, weights: I32, planes: U8, sums: I32, table: Array, is_packed: bool, out: Array
+) -> None:
+    """Planes whose row 0 is source row `top` -> elements of the tensor by `table`; `sums` is scratch of one row."""
     n = sums.shape[0]
     for y in range(low.shape[0]):
         start = low[y] - top
@@ -208,5 +209,6 @@ def vertical(top: int, low: I32, count: I32, weights: I32, planes: U8, sums: I32
                 line = planes[c, start + t]
                 for x in range(n):
                     sums[x] += weight * np.int32(line[x])
-            for x in range(_U(n)):
-                out[c, y, x] = table[c, _U(_clip(sums[x]))]
+            first, step = (3 * y * n + c, 3) if is_packed else ((c * n + y) * n, 1)
+            for x in range(n):
+                out[_U(first + step * x)] = table[c, _U(_clip(sums[x]))]

@@ -14,16 +14,19 @@ from PIL import Image
 
 from kernels.fingerprint import fingerprint_hash, fingerprint_logits
 from kernels.host import HostPath
+from kernels.normalise import normalise_crop
 from kernels.rank import rank_rows
 from kernels.resample import Resampler, whole
-from kernels.spec import PreprocessSpec
+from kernels.spec import PreprocessSpec, TensorFormat
 
 
-def warm(spec: PreprocessSpec, progress: Callable[[str], None] | None = None) -> None:
+def warm(
+    spec: PreprocessSpec, progress: Callable[[str], None] | None = None, tensor: TensorFormat | None = None
+) -> None:
     """Run every kernel of a run once, on a tiny input; `progress` is told which one comes next."""
     steps: list[tuple[str, Callable[[], None]]] = [
-        ("resample", lambda: _warm_resample(spec)),
-        ("jpeg", lambda: _warm_jpeg(spec)),
+        ("resample", lambda: _warm_resample(spec, tensor or TensorFormat())),
+        ("jpeg", lambda: _warm_jpeg(spec, tensor or TensorFormat())),
         ("rank", _warm_rank),
         ("fingerprint", _warm_fingerprint),
     ]
@@ -33,18 +36,19 @@ def warm(spec: PreprocessSpec, progress: Callable[[str], None] | None = None) ->
         step()
 
 
-def _warm_resample(spec: PreprocessSpec) -> None:
-    resample = Resampler(spec)
+def _warm_resample(spec: PreprocessSpec, tensor: TensorFormat) -> None:
+    resample = Resampler(spec, tensor)
     image = whole(np.zeros((spec.resize, spec.resize, 3), np.uint8))
-    plan, out = resample.plan(spec.resize, spec.resize), np.zeros((3, spec.crop, spec.crop), np.float32)
+    plan, out = resample.plan(spec.resize, spec.resize), np.zeros(tensor.shape(spec.crop), tensor.numpy_dtype)
     resample(plan, image, out)
     resample.by_loops(plan, image, out)  # odd sizes need them
+    normalise_crop(np.zeros((spec.crop, spec.crop, 3), np.uint8), spec, tensor, out)
 
 
-def _warm_jpeg(spec: PreprocessSpec) -> None:
+def _warm_jpeg(spec: PreprocessSpec, tensor: TensorFormat) -> None:
     stream = io.BytesIO()
     Image.new("RGB", (spec.resize, spec.resize)).save(stream, "JPEG")
-    HostPath(spec)(stream.getvalue(), np.zeros((3, spec.crop, spec.crop), np.float32))
+    HostPath(spec, tensor)(stream.getvalue(), np.zeros(tensor.shape(spec.crop), tensor.numpy_dtype))
 
 
 def _warm_rank() -> None:

@@ -1,0 +1,228 @@
+"""Pixels of the crop to a tensor of any format: ``(v / 255 - mean) / std`` in float32, rounded to float16, or as it is.
+
+With a fused multiply-add, v / 255 and t / std are multiplications by a reciprocal in two parts, where that equals the
+division for all 256 values of each channel, which is checked; without one they are divisions. What neither of them
+covers (a standard deviation for which the reciprocal is not exact, float16 on a processor that cannot convert, crops
+below a vector) is looked up in a table of the 256 values.
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba.core import cgutils
+
+from kernels.isa import INSTRUCTION_SET
+from kernels.jit import inner, njit
+from kernels.simd import F16, F32, H32, I8, U64, call, const, const64, load, shuffle, splat, store, vec, vector_op
+from kernels.spec import PreprocessSpec, TensorFormat
+
+Array = npt.NDArray[Any]
+U8 = npt.NDArray[np.uint8]
+
+#: Pixels of a step.
+BLOCK = 16
+_IS_ARM = platform.machine() in ("aarch64", "arm64")
+HAS_FMA = INSTRUCTION_SET in ("avx512", "avx2") or _IS_ARM
+#: Elsewhere LLVM calls a conversion routine that numba's programs do not have.
+_HAS_HALF = HAS_FMA
+
+#: Numbers of the formats in compiled code: dtype, then layout.
+F32_NCHW, F32_NHWC, F16_NCHW, F16_NHWC, U8_NCHW, U8_NHWC = range(6)
+_KINDS = {
+    ("float32", "NCHW"): F32_NCHW,
+    ("float32", "NHWC"): F32_NHWC,
+    ("float16", "NCHW"): F16_NCHW,
+    ("float16", "NHWC"): F16_NHWC,
+    ("uint8", "NCHW"): U8_NCHW,
+    ("uint8", "NHWC"): U8_NHWC,
+}
+
+
+def format_kind(tensor: TensorFormat) -> int:
+    """The format's number."""
+    return _KINDS[tensor.dtype, tensor.layout]
+
+
+@cache
+def normalise_table(spec: PreprocessSpec, tensor: TensorFormat) -> Array:
+    """(3, 256), an element of the tensor for each value of each channel; float16 as its bits in uint16.
+
+    Every step is in float32, as the guide's NumPy does it.
+    """
+    if tensor.dtype == "uint8":
+        return np.tile(np.arange(256, dtype=np.uint8), (3, 1))
+    values = np.arange(256, dtype=np.float32) / np.float32(255)
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    table: Array = (values[None, :] - mean[:, None]) / std[:, None]
+    return table if tensor.dtype == "float32" else table.astype(np.float16).view(np.uint16)
+
+
+def elements(row: Array) -> Array:
+    """A tensor's elements as (n,) of a type that numba has: float16 as uint16."""
+    flat = row.reshape(-1)
+    return flat.view(np.uint16) if flat.dtype == np.float16 else flat
+
+
+@cache
+def normalise_constants(spec: PreprocessSpec) -> npt.NDArray[np.float32]:
+    """(7, 48) float32, the channels in turn, as 16 packed pixels have them.
+
+    Rows: 1/255 in two parts, mean, 1/std in two parts, std, and 1 where the vectors' arithmetic is exact.
+    """
+    constants = np.zeros((7, 3), np.float32)
+    for c in range(3):
+        std = np.float32(spec.std[c])
+        r, s = 1.0 / 255.0, 1.0 / float(std)
+        constants[:6, c] = r, r - float(np.float32(r)), spec.mean[c], s, s - float(np.float32(s)), std
+    packed = np.ascontiguousarray(np.tile(constants, BLOCK))
+    ramp = np.arange(256, dtype=np.uint8).repeat(3)
+    probe = np.zeros(3 * 256, np.float32)
+    _probe(ramp, packed, probe)
+    expected = np.ascontiguousarray(normalise_table(spec, TensorFormat()).T).reshape(-1)
+    packed[6] = np.array_equal(probe.view(np.int32), expected.view(np.int32))
+    return packed
+
+
+def normalise_crop(crop: U8, spec: PreprocessSpec, tensor: TensorFormat, out: Array) -> None:
+    """Write the tensor of a crop, with the values that the JPEG path gives for the same pixels.
+
+    crop : (n, n, 3) uint8, C-contiguous      out : a row of `tensor`'s dtype and shape, C-contiguous, overwritten
+
+    Oracle: kernels.reference.to_tensor.
+    """
+    shape = (spec.crop, spec.crop, 3)
+    if crop.shape != shape or crop.dtype != np.uint8 or not crop.flags.c_contiguous:
+        raise ValueError(f"crop must be C-contiguous uint8 of shape {shape}, got {crop.dtype} {crop.shape}")
+    tensor.check(out, spec.crop)
+    pixels = crop.reshape(-1).view()
+    pixels.flags.writeable = False  # one array type: numba compiles once
+    _normalise(pixels, format_kind(tensor), normalise_constants(spec), normalise_table(spec, tensor), elements(out))
+
+
+@njit
+def _normalise(pixels: Any, kind: int, constants: Any, table: Any, out: Any) -> None:
+    normalise_pixels(pixels, pixels.shape[0] // 3, 0, pixels.shape[0] // 3, kind, constants, table, out)
+
+
+@inner
+def normalise_pixels(
+    pixels: Any, n: int, first: int, plane: int, kind: int, constants: Any, table: Any, out: Any
+) -> None:
+    """The first `n` packed pixels -> elements of a tensor, from pixel `first` of a plane of `plane` pixels on."""
+    if n >= BLOCK and is_by_vectors(kind, constants):
+        vectors_of_pixels(U64(pixels.ctypes.data), U64(n), first, plane, kind, U64(constants.ctypes.data), out)
+        return
+    is_packed = kind in (F32_NHWC, F16_NHWC, U8_NHWC)
+    for i in range(n):
+        for c in range(3):
+            at = 3 * (first + i) + c if is_packed else c * plane + first + i
+            out[at] = table[c, pixels[3 * i + c]]
+
+
+@inner
+def is_by_vectors(kind: int, constants: Any) -> bool:
+    """Can the vectors make this format exactly?"""
+    if kind in (U8_NCHW, U8_NHWC):
+        return True
+    return bool(constants[6, 0] != 0) and (_HAS_HALF or kind in (F32_NCHW, F32_NHWC))
+
+
+@inner
+def vectors_of_pixels(pixels: Any, n: Any, first: int, plane: int, kind: int, constants: Any, out: Any) -> None:
+    """`normalise_pixels` by vectors, for `n` >= 16; `pixels` and `constants` are addresses."""
+    target = U64(out.ctypes.data)
+    width = U64(4) if kind in (F32_NCHW, F32_NHWC) else U64(2) if kind in (F16_NCHW, F16_NHWC) else U64(1)
+    planar = target + U64(first) * width
+    packed = target + U64(3 * first) * width
+    step = U64(plane) * width
+    if kind == F32_NCHW:
+        _f32_planes(pixels, n, constants, planar, step)
+    elif kind == F32_NHWC:
+        _f32_packed(pixels, n, constants, packed, step)
+    elif kind == F16_NCHW:
+        _f16_planes(pixels, n, constants, planar, step)
+    elif kind == F16_NHWC:
+        _f16_packed(pixels, n, constants, packed, step)
+    elif kind == U8_NCHW:
+        _u8_planes(pixels, n, constants, planar, step)
+    else:
+        _u8_packed(pixels, n, constants, packed, step)
+
+
+def normalised(b: Any, values: Any, constants: list[Any]) -> Any:
+    """int32 0..255 -> ``(v / 255 - mean) / std`` in float32; constants as the rows of `normalise_constants`."""
+    floats = vec(F32, BLOCK)
+    v = b.sitofp(values, floats)
+    if not HAS_FMA:
+        return b.fdiv(b.fsub(b.fdiv(v, const(255.0, BLOCK, F32)), constants[2]), constants[5])
+
+    def times(x: Any, high: Any, low: Any) -> Any:
+        return call(b, f"llvm.fma.v{BLOCK}f32", floats, x, high, b.fmul(x, low))
+
+    return times(b.fsub(times(v, *constants[:2]), constants[2]), *constants[3:5])
+
+
+def channel_constants(b: Any, constants: Any, channel: int) -> list[Any]:
+    """Those of one channel in every lane; `constants` is the address of `normalise_constants`."""
+    return [splat(b, load(b, constants, F32, 192 * i + 4 * channel), BLOCK) for i in range(6)]
+
+
+def _element(b: Any, values: Any, constants: list[Any], kind: Any) -> Any:
+    """int32 0..255 -> elements of type `kind`."""
+    if kind is I8:
+        return b.trunc(values, vec(I8, BLOCK))
+    floats = normalised(b, values, constants)
+    return floats if kind is F32 else b.fptrunc(floats, vec(kind, BLOCK))
+
+
+def _pixel_op(kind: Any, width: int, *, is_packed: bool) -> Any:
+    """Packed pixels -> elements of `width` bytes."""
+
+    def build(b: Any, pixels: Any, n: Any, constants: Any, out: Any, plane: Any) -> None:
+        if is_packed:
+            by_part = [
+                [load(b, constants, vec(F32, BLOCK), 192 * i + 64 * part) for i in range(6)] for part in range(3)
+            ]
+        else:
+            by_part = [channel_constants(b, constants, channel) for channel in range(3)]
+        last = b.sub(n, const64(BLOCK))
+        n_steps = b.udiv(b.add(n, const64(BLOCK - 1)), const64(BLOCK))
+        with cgutils.for_range(b, n_steps) as loop:
+            x = b.mul(loop.index, const64(BLOCK))
+            x = b.select(b.icmp_unsigned(">", x, last), last, x)  # the last step does some pixels again
+            source = b.add(pixels, b.mul(x, const64(3)))
+            parts = [load(b, source, vec(I8, BLOCK), 16 * part) for part in range(3)]
+            if not is_packed:
+                lanes = shuffle(b, shuffle(b, parts[0], parts[1], range(32)), widened(b, parts[2]), range(48))
+                parts = [shuffle(b, lanes, lanes, range(channel, 48, 3)) for channel in range(3)]
+            for part, values in enumerate(parts):
+                result = _element(b, b.zext(values, H32), by_part[part], kind)
+                if is_packed:
+                    store(b, result, b.add(out, b.mul(x, const64(3 * width))), 16 * width * part)
+                else:
+                    store(b, result, b.add(b.add(out, b.mul(plane, const64(part))), b.mul(x, const64(width))))
+
+    return vector_op(5)(build)
+
+
+def widened(b: Any, value: Any) -> Any:
+    """Twice the lanes, to join a vector with a longer one."""
+    return shuffle(b, value, value, [*range(value.type.count)] * 2)
+
+
+_half = F16 if _HAS_HALF else I8  # never called without: see is_by_vectors
+_f32_planes, _f32_packed = _pixel_op(F32, 4, is_packed=False), _pixel_op(F32, 4, is_packed=True)
+_f16_planes, _f16_packed = _pixel_op(_half, 2, is_packed=False), _pixel_op(_half, 2, is_packed=True)
+_u8_planes, _u8_packed = _pixel_op(I8, 1, is_packed=False), _pixel_op(I8, 1, is_packed=True)
+
+
+@njit
+def _probe(pixels: Any, constants: Any, out: Any) -> None:
+    """The vectors' result for packed pixels, exact or not."""
+    n = U64(pixels.shape[0] // 3)
+    _f32_packed(U64(pixels.ctypes.data), n, U64(constants.ctypes.data), U64(out.ctypes.data), n)
