@@ -18,6 +18,8 @@ else:
 BACKENDS = ("cann", "null", "onnxruntime", "sim")
 START_METHODS = ("forkserver", "spawn")
 DUMP_FORMATS = ("txt", "bin", "npy")
+#: Chips of one simulated Atlas 300I card.
+SIMULATED_CHIPS = 4
 DEFAULT_PROFILE = "resnext101_32x8d-310"
 #: Device ids of pyACL's tools end there (msame, ais_bench: 0..255).
 MAX_DEVICE = 255
@@ -37,6 +39,10 @@ class RunConfig:
     preset: str = "resnet"
     window: int = 2
     slots: int | None = None
+    feeders: int = 1
+    sim_chips: int = SIMULATED_CHIPS
+    sim_faults: str = ""
+    sim_slow: str = ""
     limit: int | None = None
     repeat: int = 1
     out: Path = Path("result")

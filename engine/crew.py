@@ -9,8 +9,9 @@ import selectors
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
@@ -40,6 +41,8 @@ class Member:
     channel: Channel
     is_started: bool = False
     n_held: int = 0  # slots that it holds
+    devices: tuple[int, ...] = ()  # chips that it drives
+    is_dismissed: bool = False
 
     @property
     def title(self) -> str:
@@ -87,7 +90,8 @@ class Crew:
         self._alarm_in = alarm_in
         self._selector.register(self._alarm, selectors.EVENT_READ)
         self.decoders: list[Member] = []
-        self.feeder: Member | None = None
+        self.feeders: list[Member] = []
+        self._n_feeders: Counter[int] = Counter()  # started, by number
 
     def start_decoder(self, number: int) -> Member:
         plan = self._plan
@@ -96,10 +100,21 @@ class Crew:
         self.decoders.append(member)
         return member
 
-    def start_feeder(self) -> Member:
-        job = FeederJob(DupFdLater(self._plan.arena_fd), self._plan.backend, self._plan.device_job)
-        self.feeder = self._start("feeder", 0, feeder_main, job)
-        return self.feeder
+    def start_feeder(self, number: int, devices: tuple[int, ...]) -> Member:
+        """A feeder that drives these chips."""
+        device_job = replace(self._plan.device_job, devices=devices, process_number=self._n_feeders[number])
+        self._n_feeders[number] += 1
+        job = FeederJob(DupFdLater(self._plan.arena_fd), self._plan.backend, device_job)
+        member = self._start("feeder", number, feeder_main, job)
+        member.devices = devices
+        self.feeders.append(member)
+        return member
+
+    def dismiss(self, member: Member) -> None:
+        """Kill a process that can do no more work; nothing that it still has to say is heard."""
+        member.is_dismissed = True
+        member.process.kill()
+        self._bury(member)
 
     @property
     def alarm_fd(self) -> int:
@@ -114,27 +129,26 @@ class Crew:
                     self._alarm.recv(64)
                 continue
             member: Member = key.data
+            if member.is_dismissed:
+                continue
             try:
                 yield member, member.channel.receive()
             except (EOFError, OSError):
                 yield member, self._bury(member)
 
     def close(self) -> None:
-        """End every process: decoders by closing their pipes, the feeder by asking; whoever stays is killed."""
-        members = [*self.decoders, *([self.feeder] if self.feeder else [])]
-        for member in members:
-            with contextlib.suppress(OSError):
-                if member is self.feeder:
-                    member.channel.send(Stop())
-            if member is not self.feeder:
-                member.channel.close()
-        for member in members:
+        """End every process: decoders by closing their pipes, feeders by asking; whoever stays is killed."""
+        for feeder in self.feeders:
+            feeder.send(Stop())
+        for decoder in self.decoders:
+            decoder.channel.close()
+        for member in [*self.decoders, *self.feeders]:
             member.process.join(STOP_PATIENCE_S)
             if member.process.is_alive():
                 member.process.kill()
                 member.process.join()
             member.channel.close()
-        self.decoders, self.feeder = [], None
+        self.decoders, self.feeders = [], []
         self._selector.close()
         self._alarm.close()
         self._alarm_in.close()
@@ -153,10 +167,7 @@ class Crew:
         self._selector.unregister(member.channel)
         member.process.join(STOP_PATIENCE_S)
         member.channel.close()
-        if member is self.feeder:
-            self.feeder = None
-        else:
-            self.decoders.remove(member)
+        (self.feeders if member.role == "feeder" else self.decoders).remove(member)
         return Death(describe_exit(member.process.exitcode))
 
 

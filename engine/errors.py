@@ -11,7 +11,8 @@
     ├── MismatchError        9     predictions that must be equal are not
     ├── DumpError           10     outputs of images are missing, one too many or unreadable: run those images again
     ├── GateError           11     an accuracy or a difference is outside its gate
-    └── InconclusiveError   12     the images are too few to decide a gate
+    ├── InconclusiveError   12     the images are too few to decide a gate
+    └── ChipLostError       14     a chip was lost and the others did its work; the results are complete
 
 An interrupted run exits with 130, an unexpected exception with 1.
 Messages are one line: what, where, what was needed, what to do.
@@ -50,12 +51,14 @@ class DeviceError(EngineError):
     """A chip, its driver or its runtime reported an error.
 
     chip : device id        code : the runtime's return code, 0 where it has none
+    remedy : "restart" where a new process may drive the chip again, "gone" where that cannot help
     """
 
     exit_code = 5
 
-    def __init__(self, message: str, chip: int = -1, code: int = 0) -> None:
+    def __init__(self, message: str, chip: int = -1, code: int = 0, remedy: str = "gone") -> None:
         super().__init__(message)
+        self.remedy = remedy
         self.chip = chip
         self.code = code
 
@@ -100,3 +103,9 @@ class InconclusiveError(EngineError):
     """The images are too few to decide a gate."""
 
     exit_code = 12
+
+
+class ChipLostError(EngineError):
+    """A chip was lost during the run; the others did its work, so the results are complete."""
+
+    exit_code = 14

@@ -35,7 +35,14 @@ def feeder_main(ends: ChannelEnds, job: FeederJob) -> None:
     begin("feeder")
     hub = ends.open()
     with failures_reported(hub, "feeder"):
-        backend = open_backend(job)
+        try:
+            backend = open_backend(job)
+        except DeviceError as error:
+            if error.chip < 0:
+                raise
+            hub.send(ChipLost(error.chip, error.code, str(error), error.remedy))
+            hub.receive()  # the hub ends this process
+            return
         hub.send(opened(backend))
         attach = hub.receive()
         if isinstance(attach, Stop):  # the hub refused the model
@@ -166,4 +173,4 @@ class Lane:
     def _lose(self, error: DeviceError) -> None:
         if not self._is_lost.is_set():
             self._is_lost.set()
-            self._hub.send(ChipLost(self._number, error.code, str(error)))
+            self._hub.send(ChipLost(self._number, error.code, str(error), error.remedy))

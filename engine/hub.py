@@ -6,6 +6,7 @@ It alone keeps state: the ledger (who holds what), the collector (what came out)
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,13 +17,15 @@ from engine.collector import Collector
 from engine.crew import Crew, Death, Member
 from engine.errors import DeviceError, WorkerError
 from engine.ledger import FAILED, SCORED, Ledger
-from engine.messages import Attach, ChipLost, Done, Failed, Fill, Filled, Message, Opened, Run, Started
+from engine.messages import RESTART, Attach, ChipLost, Done, Failed, Fill, Filled, Message, Opened, Run, Started
 from engine.tally import RunTally
 
 #: Slots that a decoder holds: the one it works on and the next, so that it never waits for the hub.
 FILLS_PER_DECODER = 2
 #: Deaths in a row, without a slot filled or done between them, that end the run.
 DEATHS_IN_A_ROW = 8
+#: A chip whose errors a new feeder process may cure gets this many in a run; after that it counts as lost.
+RESTARTS_PER_CHIP = 2
 #: The hub wakes this often without a message, to show progress and to look at the clock.
 TICK_S = 0.5
 
@@ -36,6 +39,20 @@ class Watcher:
     dump: Callable[[np.ndarray, list[int], int], None] | None = None  # rows, samples, device
 
 
+@dataclass(frozen=True)
+class LostChip:
+    """A chip that went away. after_s, n_settled : how far the run was, since its first slot was handed out."""
+
+    device: int
+    code: int
+    text: str
+    after_s: float
+    n_settled: int
+
+    def __str__(self) -> str:
+        return f"after {self.after_s:.1f} s and {self.n_settled} images: {self.text}"
+
+
 class Hub:
     """Drives one run over the data, `ledger.n_positions` positions long."""
 
@@ -46,16 +63,20 @@ class Hub:
         self._collector = collector
         self._tally = tally
         self._n_samples = len(collector.labels)
-        self._credit: dict[int, int] = {}
+        self._credit: dict[int, int] = {}  # of each chip whose feeder is up
+        self._feeders: dict[int, Member] = {}  # by chip, the same ones
+        self._n_restarts: Counter[int] = Counter()
         self._filled: dict[int, Filled] = {}
         self._deaths_in_a_row = 0
-        self.lost_chips: dict[int, str] = {}
+        self.lost_chips: dict[int, LostChip] = {}
 
     def run(self, credit: int, deadline_ns: int | None, watcher: Watcher) -> None:
         """Until every position is settled, or (after `stop` or the deadline) every slot has come back."""
         self._watcher = watcher
         self._max_credit = credit
-        self._credit = dict.fromkeys(self._tally.chips, credit)
+        self._began_ns = time.perf_counter_ns()
+        for feeder in self._crew.feeders:
+            self._welcome(feeder)
         while not self._ledger.is_drained:
             self._hand_out_runs()
             self._hand_out_fills()
@@ -83,15 +104,14 @@ class Hub:
 
     def _hand_out_runs(self) -> None:
         """Ready slots go to the chips with the most room in their windows."""
-        feeder = self._crew.feeder
-        while feeder is not None and feeder.is_started and self._ledger.n_ready and self._credit:
+        while self._ledger.n_ready and self._credit:
             device = max(self._credit, key=self._credit.__getitem__)
             if not self._credit[device]:
                 return
             slot = self._ledger.next_ready(device)
             assert slot is not None
             self._credit[device] -= 1
-            feeder.send(Run(slot, len(self._ledger.positions(slot)), device))
+            self._feeders[device].send(Run(slot, len(self._ledger.positions(slot)), device))
 
     def _handle(self, member: Member, message: Message | Death) -> None:
         match message:
@@ -102,15 +122,23 @@ class Hub:
             case Death():
                 self._bury(member, message)
             case ChipLost():
-                self._lose_chip(message)
+                self._take_chip_lost(member, message)
             case Failed():
                 raise message.exception()
             case Opened():
                 member.send(Attach.of(self._arena.layout))
             case Started():
-                member.is_started = True
+                self._welcome(member)
             case _:
                 raise WorkerError(f"{member.title} sent {type(message).__name__}, which it never should")
+
+    def _welcome(self, member: Member) -> None:
+        """A process takes work now."""
+        member.is_started = True
+        for device in member.devices:
+            if device not in self.lost_chips:
+                self._credit[device] = self._max_credit
+                self._feeders[device] = member
 
     def _take_filled(self, decoder: Member, filled: Filled) -> None:
         decoder.n_held -= 1
@@ -168,7 +196,7 @@ class Hub:
         if member.role == "decoder":
             self._bury_decoder(member, death)
         else:
-            self._bury_feeder(member, death)
+            self._bury_feeder(member, death.cause)
 
     def _bury_decoder(self, member: Member, death: Death) -> None:
         again, poison = self._ledger.decoder_died(member.number)
@@ -177,19 +205,38 @@ class Hub:
         self._watcher.notice(f"{member.title} {death.cause}; {len(again)} samples are decoded again by another one")
         self._crew.start_decoder(member.number).send(Attach.of(self._arena.layout))
 
-    def _bury_feeder(self, member: Member, death: Death) -> None:
-        n_slots = sum(self._ledger.device_died(device) for device in self._tally.chips)
-        self._credit = {device: self._max_credit for device in self._tally.chips if device not in self.lost_chips}
-        self._watcher.notice(f"{member.title} {death.cause}; its {n_slots} slots are run again by another one")
-        self._crew.start_feeder()
+    def _bury_feeder(self, feeder: Member, cause: str) -> None:
+        """Its slots still hold their inputs: they are run again, here or there; its chips get another feeder."""
+        n_slots = sum(self._take_back(device) for device in feeder.devices)
+        left = tuple(device for device in feeder.devices if device not in self.lost_chips)
+        self._watcher.notice(f"{feeder.title} {cause}; its {n_slots} slots are run again by another one")
+        if left:
+            self._crew.start_feeder(feeder.number, left)
 
-    def _lose_chip(self, lost: ChipLost) -> None:
-        """The chips that are left get its work."""
-        if lost.device not in self._credit:
+    def _take_back(self, device: int) -> int:
+        """This chip holds nothing and gets nothing; how many slots it held."""
+        self._credit.pop(device, None)
+        self._feeders.pop(device, None)
+        return self._ledger.device_died(device)
+
+    def _take_chip_lost(self, feeder: Member, lost: ChipLost) -> None:
+        """A new feeder where that may help and has not been tried too often, else the chips that are left go on."""
+        if lost.device in self.lost_chips:
             return
-        del self._credit[lost.device]
-        self.lost_chips[lost.device] = lost.text
-        n_slots = self._ledger.device_died(lost.device)
-        self._watcher.notice(f"chip {lost.device} is lost ({lost.text}); its {n_slots} slots go to the others")
-        if not self._credit:
+        if lost.remedy == RESTART and self._n_restarts[lost.device] < RESTARTS_PER_CHIP:
+            self._n_restarts[lost.device] += 1
+            self._crew.dismiss(feeder)
+            self._bury_feeder(feeder, f"is restarted because chip {lost.device} failed ({lost.text})")
+            return
+        after_s = (time.perf_counter_ns() - self._began_ns) / 1e9
+        n_settled = self._ledger.n_scored + self._ledger.n_failed
+        self.lost_chips[lost.device] = LostChip(lost.device, lost.code, lost.text, after_s, n_settled)
+        n_slots = self._take_back(lost.device)
+        self._watcher.notice(
+            f"chip {lost.device} is lost {self.lost_chips[lost.device]}; its {n_slots} slots go to the others"
+        )
+        if len(self.lost_chips) == len(self._tally.chips):
             raise DeviceError(f"no chip is left; the last one: {lost.text}", chip=lost.device, code=lost.code)
+        if not feeder.is_started:  # it could not open this chip: another one opens the rest
+            self._crew.dismiss(feeder)
+            self._bury_feeder(feeder, f"could not open chip {lost.device}")

@@ -17,6 +17,9 @@ import msgpack
 from engine import errors
 from engine.layout import ArenaLayout, ImageLayout
 
+#: Remedies of a failed chip, see `ChipLost`.
+RESTART, GONE = "restart", "gone"
+
 
 class Attach(NamedTuple):
     """Map the arena: it has its size now."""
@@ -98,11 +101,15 @@ class Done(NamedTuple):
 
 
 class ChipLost(NamedTuple):
-    """This chip takes no more work; what it held is not done."""
+    """This chip takes no more work from this feeder; what it held is not done.
+
+    remedy : "restart" where a new feeder process may drive it again, "gone" where the chip or its bus is lost
+    """
 
     device: int
     code: int
     text: str
+    remedy: str
 
 
 class Stop(NamedTuple):

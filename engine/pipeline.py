@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from types import FrameType
 
 import numpy as np
@@ -19,7 +20,7 @@ from engine.collector import Collector
 from engine.crew import Crew, CrewPlan
 from engine.errors import DataError, EngineError, ModelError
 from engine.host import check_memory
-from engine.hub import Hub, Watcher
+from engine.hub import Hub, LostChip, Watcher
 from engine.index import DataIndex
 from engine.layout import ArenaLayout, ImageLayout, batches_per_slot, default_n_slots
 from engine.ledger import Ledger
@@ -44,6 +45,7 @@ class Plan:
     repeat: int
     start_method: str
     label_offset: int | None
+    n_feeders: int = 1
     max_seconds: float | None = None
     is_scored: bool = True  # False: the outputs are nobody's, any label will do
 
@@ -59,7 +61,7 @@ class Outcome:
     tally: RunTally
     n_settled: int
     n_positions: int
-    lost_chips: dict[int, str]
+    lost_chips: dict[int, LostChip]
     was_interrupted: bool
     error: EngineError | None  # what ended the run early; what was scored until then is kept
 
@@ -71,7 +73,8 @@ def run_pipeline(plan: Plan, watcher: Watcher) -> Outcome:
     crew = Crew(CrewPlan(plan.start_method, arena_fd, names_fd, root, store, plan.spec, plan.backend, plan.device_job))
     try:
         plan_layout = partial(_make_arena, arena_fd, plan)
-        opened, layout = Startup(crew, plan.n_decoders, plan_layout, watcher.notice).finish()
+        sizes = plan.n_decoders, spread(plan.device_job.devices, plan.n_feeders)
+        opened, layout = Startup(crew, sizes, plan_layout, watcher.notice).finish()
         return _drive(plan, watcher, crew, opened, Arena(arena_fd, layout))
     finally:
         crew.close()
@@ -106,6 +109,13 @@ def check_model(opened: Opened, plan: Plan) -> None:
             f"class {plan.index.labels[sample]} of {plan.index.names.name(sample)} is unknown to {plan.model_name}, "
             f"which has {opened.n_classes} classes: needed classes from 0; see --label-offset"
         )
+
+
+def spread(devices: tuple[int, ...], n_feeders: int) -> list[tuple[int, ...]]:
+    """The chips of each feeder: neighbours (the chips of one card) together, at most one more here than there."""
+    n = min(n_feeders, len(devices))
+    cuts = [len(devices) * i // n for i in range(n + 1)]
+    return [devices[begin:end] for begin, end in pairwise(cuts)]
 
 
 def label_offset(n_classes: int, asked: int | None) -> int:

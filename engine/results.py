@@ -16,7 +16,7 @@ from engine import __version__, host
 from engine.accuracy.guide import guide_document
 from engine.collector import FAILED, NAN, PENDING, TOP, Predictions
 from engine.config import RunConfig
-from engine.errors import DeviceError, MismatchError, TooManyFailures
+from engine.errors import ChipLostError, MismatchError, TooManyFailures
 from engine.files import atomic_write
 from engine.index import DataIndex
 from engine.leftovers import remove_dumps, remove_results
@@ -59,7 +59,8 @@ class Report:
                 f"see status in {self.config.out / 'predictions.csv'}"
             )
         if lost:
-            raise DeviceError(f"chip {lost[0]['device']} was lost during the run: {lost[0]['lost']}", lost[0]["device"])
+            names = " and ".join(f"chip {device['device']} was lost {device['lost']}" for device in lost)
+            raise ChipLostError(f"{names}; the other chips did the work, the results are complete")
 
 
 def make_report(
@@ -248,7 +249,7 @@ def _device(number: int, chip: ChipTally, batch: int, outcome: Outcome) -> dict[
         "h2d_ms_per_batch": _per_batch_ms(chip.h2d_ns, chip),
         "execute_ms_per_batch": _per_batch_ms(chip.execute_ns, chip),
         "d2h_ms_per_batch": _per_batch_ms(chip.d2h_ns, chip),
-        "lost": outcome.lost_chips.get(number),
+        "lost": str(outcome.lost_chips[number]) if number in outcome.lost_chips else None,
     }
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from engine import host, results
 from engine.backends.base import DeviceJob
@@ -21,8 +22,6 @@ from engine.progress import Progress
 from kernels.spec import PreprocessSpec
 from kernels.warm import warm
 
-#: Chips of one simulated Atlas 300I card.
-SIMULATED_CHIPS = 4
 #: More decoders than this have never been needed to feed a host's chips.
 MOST_WORKERS = 32
 #: Loading kernels from the disk cache takes less than this.
@@ -77,7 +76,7 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     warm_up(spec, say)
     n_workers, n_threads = divide_cores(config)
     config = replace(config, workers=n_workers)
-    options = {"simulated": config.backend == "sim", "profile": config.profile, "n_chips": SIMULATED_CHIPS}
+    options = simulator_options(config)
     job = DeviceJob(model.path, config.devices, config.batch, config.window, n_threads, spec.crop, options)
     plan = Plan(
         index,
@@ -90,8 +89,31 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
         config.repeat,
         config.start_method,
         config.label_offset,
+        config.feeders,
     )
     return Prepared(config, index, model, plan)
+
+
+def simulator_options(config: RunConfig) -> dict[str, Any]:
+    """What the backend must know of the simulated chips; ConfigError for faults or speeds that cannot be read."""
+    if config.backend != "sim":
+        if config.sim_faults or config.sim_slow:
+            raise ConfigError(
+                f"--sim-faults and --sim-slow are for simulated chips: use --backend sim, not {config.backend}"
+            )
+        return {"simulated": False}
+    from engine.pyacl_stubs.faults import FaultError, parse
+    from engine.pyacl_stubs.settings import parse_speeds
+
+    try:
+        parse(config.sim_faults)
+        parse_speeds(config.sim_slow)
+    except FaultError as error:
+        raise ConfigError(f"--sim-faults: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"--sim-slow: {error}") from error
+    settings = {"n_devices": config.sim_chips, "faults": config.sim_faults, "speeds": config.sim_slow}
+    return {"simulated": True, "profile": config.profile, "settings": settings}
 
 
 def target_of(config: RunConfig, spec: PreprocessSpec) -> Target:

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.crew import Crew, Death, Member
-from engine.errors import WorkerError
+from engine.errors import DeviceError, ModelError, WorkerError
 from engine.layout import ArenaLayout
-from engine.messages import Attach, Failed, Message, Opened, Started
+from engine.messages import RESTART, Attach, ChipLost, Failed, Message, Opened, Started
 
 #: Processes that may die while they start before the run is given up: a stray kill is repaired, a defect is not.
 STARTUP_DEATHS = 3
 
 
 class Startup:
-    """Brings a crew up. `plan_layout` checks what the model says of itself and sizes the arena for it."""
+    """Brings a crew up.
+
+    sizes : how many decoders, and the chips of each feeder
+    plan_layout : checks what the model says of itself and sizes the arena for it
+    """
 
     def __init__(
         self,
         crew: Crew,
-        n_decoders: int,
+        sizes: tuple[int, Sequence[tuple[int, ...]]],
         plan_layout: Callable[[Opened], ArenaLayout],
         notice: Callable[[str], None],
     ) -> None:
         self._crew = crew
         self._notice = notice
         self._plan_layout = plan_layout
-        self._waiting = [crew.start_feeder(), *(crew.start_decoder(number) for number in range(n_decoders))]
+        n_decoders, chips = sizes
+        self._waiting = [crew.start_feeder(number, devices) for number, devices in enumerate(chips)]
+        self._waiting += [crew.start_decoder(number) for number in range(n_decoders)]
         self._layout: ArenaLayout | None = None
         self._opened: Opened | None = None
         self._n_deaths = 0
@@ -49,6 +55,8 @@ class Startup:
                 self._waiting.remove(member)
             case Failed():
                 raise message.exception()
+            case ChipLost():
+                self._take_chip_lost(member, message)
             case Death():
                 self._replace(member, message)
             case _:
@@ -59,7 +67,16 @@ class Startup:
             self._opened, self._layout = opened, self._plan_layout(opened)
             for decoder in self._crew.decoders:
                 decoder.send(Attach.of(self._layout))
+        elif opened != self._opened:
+            raise ModelError(f"{feeder.title} loaded another model than the first feeder: {opened}, not {self._opened}")
         feeder.send(Attach.of(self._layout))
+
+    def _take_chip_lost(self, feeder: Member, lost: ChipLost) -> None:
+        """A chip that cannot be opened: tried again where a new process may help, else the run does not begin."""
+        if lost.remedy != RESTART or self._n_deaths == STARTUP_DEATHS:
+            raise DeviceError(lost.text, chip=lost.device, code=lost.code)
+        self._crew.dismiss(feeder)
+        self._replace(feeder, Death(f"could not open chip {lost.device} ({lost.text})"))
 
     def _replace(self, member: Member, death: Death) -> None:
         self._n_deaths += 1
@@ -69,7 +86,7 @@ class Startup:
         if member in self._waiting:
             self._waiting.remove(member)
         if member.role == "feeder":
-            self._waiting.append(self._crew.start_feeder())
+            self._waiting.append(self._crew.start_feeder(member.number, member.devices))
             return
         successor = self._crew.start_decoder(member.number)
         self._waiting.append(successor)

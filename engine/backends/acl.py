@@ -277,7 +277,12 @@ def open_backend(job: DeviceJob) -> AclBackend:
     if job.options.get("simulated"):
         stubs = importlib.import_module("engine.pyacl_stubs")
         stubs.configure(
-            stubs.Settings(profile=job.options["profile"], n_devices=job.options["n_chips"], strictness="documented")
+            stubs.Settings(
+                profile=job.options["profile"],
+                strictness="documented",
+                process_number=job.process_number,
+                **job.options.get("settings", {}),
+            )
         )
         return AclBackend(importlib.import_module("engine.pyacl_stubs.acl"), job)
     return AclBackend(importlib.import_module("acl"), job)

@@ -18,7 +18,8 @@ class DeviceJob:
     model : path of the file that the backend loads; empty for the null backend
     batch : images per execution        window : batches in flight per chip
     n_threads : CPU threads per device, for backends that compute on the host
-    options : of one backend only (the simulator's profile)
+    options : of one backend only (the simulator's profile and settings)
+    process_number : 0, or how many processes were started before to drive these chips
     """
 
     model: str
@@ -28,6 +29,7 @@ class DeviceJob:
     n_threads: int
     side: int
     options: dict[str, Any]
+    process_number: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from engine.commands.options import PATH
-from engine.config import DEFAULT_PROFILE, DUMP_FORMATS, START_METHODS
+from engine.config import DEFAULT_PROFILE, DUMP_FORMATS, SIMULATED_CHIPS, START_METHODS
 from engine.errors import EXIT_INTERRUPTED, ConfigError
 from engine.terminal import say, warn
 
@@ -29,6 +29,13 @@ from engine.terminal import say, warn
     help="Preprocessing: resnet, inceptionv3, inceptionv4, efficientnet-lite0.",
 )
 @click.option("--window", default=2, show_default=True, type=click.IntRange(1, 64), help="Batches in flight per chip.")
+@click.option(
+    "--feeders",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes that the chips are spread over.",
+)
 @click.option("--slots", type=click.IntRange(2, 4096), help="Slots of the arena.  [default: by chips and workers]")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N images.")
 @click.option(
@@ -38,6 +45,15 @@ from engine.terminal import say, warn
 @click.option("--dump", type=click.Choice(DUMP_FORMATS), help="Write each image's scores as the old tools do.")
 @click.option("--measure-ceiling", is_flag=True, help="First measure the decoders alone, for a few seconds.")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Rates of the simulated chips.")
+@click.option(
+    "--sim-chips",
+    default=SIMULATED_CHIPS,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Simulated chips there are.",
+)
+@click.option("--sim-faults", default="", help="Faults of the simulated chips: FILE.toml, or CALL:N/CHIP=WHAT;...")
+@click.option("--sim-slow", default="", help="Slower simulated chips, e.g. 2=0.5: chip 2 at half speed.")
 @click.option(
     "--label-offset", type=click.IntRange(0, 1), help="Added to labels.  [default: 1 for 1001 outputs, else 0]"
 )

@@ -32,7 +32,7 @@ class Chip:
     copy_within: Lane = field(default_factory=Lane)
     #: Code that every call returns once the chip is lost.
     lost_code: int = 0
-    #: Execute times are multiplied by this (fault scripts).
+    #: Execute times are multiplied by this (speeds, fault scripts).
     slowness: float = 1.0
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ from engine.pyacl_stubs.profile import Profile, load_profile
 from engine.pyacl_stubs.races import Races
 from engine.pyacl_stubs.report import Report, ReportLog, caller
 from engine.pyacl_stubs.schedule import Schedule, Stream
-from engine.pyacl_stubs.settings import Settings, settings_from_environment
+from engine.pyacl_stubs.settings import Settings, parse_speeds, settings_from_environment
 
 #: Handles look like addresses and, like device pointers, point to nothing.
 HANDLE_BASE = 0x0AC2_0000_0000_0000
@@ -122,7 +122,8 @@ class Process:
         self.host = HostMemory(settings.is_strict)
         self.numerics = NumericsCache(settings.numerics_threads)
         self.races = Races(self.complain) if settings.is_strict else None
-        self.faults = faults.FaultScript(settings.faults, settings.seed) if settings.faults else None
+        self.faults = faults.FaultScript.of(settings) if settings.faults else None
+        self._speeds = parse_speeds(settings.speeds)
         self.chips = {i: self._new_chip(i) for i in range(settings.n_devices)}
         self.state = "ready"
 
@@ -130,7 +131,9 @@ class Process:
         settings, profile = self.settings, self.profile
         memory = DeviceMemory(device_id, profile.memory_bytes, settings.is_strict)
         jitter = profile.jitter if settings.jitter is None else settings.jitter
-        return Chip(device_id, profile, memory, self.clock, settings.seed, jitter)
+        chip = Chip(device_id, profile, memory, self.clock, settings.seed, jitter)
+        chip.slowness = 1 / self._speeds.get(device_id, 1.0)
+        return chip
 
     def stop(self) -> None:
         """acl.finalize, after the leak report."""

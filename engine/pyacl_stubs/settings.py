@@ -37,8 +37,12 @@ class Settings:
     hold_gil: bool = True
     #: Threads of ONNX Runtime per model.
     numerics_threads: int = 1
-    #: Fault script, see `faults.parse`: "acl.mdl.execute_async:30=507011; ...".
+    #: Fault script or a TOML file of faults, see `faults.parse`: "acl.mdl.execute_async:30=507011; ...".
     faults: str = ""
+    #: Which process of a supervised program this is: in those started for a failed one, only faults marked so hold.
+    process_number: int = 0
+    #: Speed of single chips relative to the profile: "2=0.5" lets executes of chip 2 take twice as long.
+    speeds: str = ""
 
     # --- uncertain -----------------------------------------------------------------------------------------------
     #: A memcpy_async from pageable memory: "async" (queued, read when it executes) or "blocks" (CANN 9).
@@ -65,6 +69,7 @@ class Settings:
         _require_one_of("clock", self.clock, ("real", "virtual"))
         _require_one_of("pageable_async", self.pageable_async, ("async", "blocks"))
         _require_one_of("host_to_host_async", self.host_to_host_async, ("call", "execution"))
+        parse_speeds(self.speeds)
         if not 1 <= self.n_devices <= 64:
             raise ValueError(f"n_devices must be 1..64, got {self.n_devices}")
 
@@ -77,6 +82,20 @@ class Settings:
     def is_off(self) -> bool:
         """Only what is needed to compute: no alignment, lifetime or race checks."""
         return self.strictness == "off"
+
+
+def parse_speeds(text: str) -> dict[int, float]:
+    """Speed by chip from ``"2=0.5,3=0.25"``. Raises ValueError with the part that is wrong."""
+    speeds = {}
+    for part in filter(None, text.replace(" ", "").split(",")):
+        chip, _, speed = part.partition("=")
+        try:
+            speeds[int(chip)] = float(speed)
+        except ValueError:
+            raise ValueError(f"speed {part!r} is not CHIP=FACTOR, e.g. 2=0.5") from None
+        if not 0.001 <= speeds[int(chip)] <= 1000:
+            raise ValueError(f"speed {part!r}: needed a factor of 0.001 to 1000")
+    return speeds
 
 
 def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
