@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,21 @@ def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     """Sort key that orders ``img2`` before ``img10``, whatever the listing's order and the locale."""
     parts = _DIGITS.split(name)
     return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], name
+
+
+def sample_key(name: str) -> str:
+    """What a sample is called in every source: the file's name without folders, up to its first dot.
+
+    The guide's scripts cut there: ``a/x.JPEG``, ``x.bin`` and the dump of ``x`` are the same sample.
+    """
+    return name.rpartition("/")[2].partition(".")[0]
+
+
+def order_key(name: str) -> tuple[Any, ...]:
+    """Sort key of samples: natural order of folder, then of `sample_key`, so that every source has the same order."""
+    folder, _, file = name.rpartition("/")
+    stem, _, rest = file.partition(".")
+    return natural_key(folder), natural_key(stem), natural_key(rest)
 
 
 @dataclass(frozen=True)
@@ -68,8 +84,3 @@ class NameTable:
         n = int(np.frombuffer(memory, np.int64, 1)[0])
         ends = np.frombuffer(memory, np.int64, n, offset=8)
         return cls(root, ends, np.frombuffer(memory, np.uint8, int(ends[-1]), offset=8 + 8 * n))
-
-
-def sample_key(name: str) -> str:
-    """What identifies a sample as image, tensor or dump: its file name up to the first dot, as the guide cuts."""
-    return name.rpartition("/")[2].partition(".")[0]

@@ -21,6 +21,7 @@ from engine.files import atomic_write
 from engine.index import DataIndex
 from engine.leftovers import remove_dumps, remove_results
 from engine.models import Model
+from engine.names import NameTable, sample_key
 from engine.pipeline import Outcome
 from engine.tally import NS_PER_MS, ChipTally, RunTally, per_second
 
@@ -151,11 +152,12 @@ def predictions_csv(index: DataIndex, predictions: Predictions) -> str:
 
 
 def predictions_sha256(index: DataIndex, predictions: Predictions) -> str:
-    """Hash over sample (its name), rank and top-5 ids, in sample order."""
+    """Hash over sample (its `sample_key`, which is the same in every source), rank and top-5 ids, in sample order."""
     digest = hashlib.sha256()
     digest.update(np.int64(len(index)).tobytes())
-    digest.update(index.names.blob.tobytes())
-    digest.update(index.names.ends.astype("<i8").tobytes())
+    keys = NameTable.of(index.names.root, (sample_key(index.names.name(sample)) for sample in range(len(index))))
+    digest.update(keys.blob.tobytes())
+    digest.update(keys.ends.astype("<i8").tobytes())
     digest.update(predictions.ranks.astype("<i4").tobytes())
     digest.update(predictions.top_ids.astype("<i4").tobytes())
     return digest.hexdigest()

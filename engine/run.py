@@ -69,6 +69,9 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     """Check everything that can be checked without a chip, and compile the kernels."""
     spec = find_preset(config.preset)
     index = read_index(config.data, config.labels)
+    index.store.check(index.names, spec)
+    for note in index.notes:
+        say(note)
     if config.limit is not None:
         index = index.first(config.limit)
     _make_folder(config.out)

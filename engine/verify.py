@@ -18,7 +18,7 @@ from engine.errors import ConfigError, DataError, MismatchError
 from engine.index import DataIndex, read_index
 from engine.models import FINGERPRINT, Target, resolve_model, simulated_soc
 from engine.presets import find_preset
-from engine.sources.images import read_file
+from engine.sources.slow import slow_tensor
 from kernels import reference
 from kernels.spec import ImageError, PreprocessSpec
 
@@ -61,10 +61,10 @@ def verify_result(result: Path, say: Callable[[str], None]) -> None:
 def score_slowly(
     index: DataIndex, sample: int, spec: PreprocessSpec, scores: Callable[[F32], F32], columns: tuple[int, int]
 ) -> Row:
-    """One sample by Pillow and NumPy. columns : (label offset, classes of the model)"""
+    """One sample by Pillow and NumPy, wherever it is stored. columns : (label offset, classes of the model)"""
     offset, n_classes = columns
     try:
-        tensor = reference.preprocess(read_file(index.names.path(sample)), spec)
+        tensor = slow_tensor(index.store, index.names, sample, spec)
     except (ImageError, OSError):
         return Row("", "")
     ranks, ids, logits = np.empty(1, np.int32), np.empty((1, 5), np.int32), np.empty((1, 5), np.float32)

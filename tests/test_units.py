@@ -16,7 +16,8 @@ from engine.collector import FAILED, NAN, SCORED, Collector
 from engine.config import choose_backend, parse_devices
 from engine.errors import ConfigError, DataError, ResourceError
 from engine.host import check_memory
-from engine.index import read_index, read_labels
+from engine.index import read_index
+from engine.labels.files import read_labels
 from engine.layout import ArenaLayout, ImageLayout, batches_per_slot
 from engine.messages import Done, Failed, Fill, Filled
 from engine.names import NameTable, natural_key

@@ -16,7 +16,8 @@ from engine.accuracy.dumps import DumpSet, find_dumps, read_dump
 from engine.accuracy.guide import guide_document
 from engine.collector import NAN, SCORED, TOP, Predictions
 from engine.errors import DataError, DumpError, ModelError
-from engine.index import DataIndex, read_labels
+from engine.index import DataIndex
+from engine.labels.files import read_labels
 from engine.names import NameTable, natural_key, sample_key
 from kernels.rank import rank_rows
 

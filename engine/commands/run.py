@@ -15,8 +15,8 @@ from engine.terminal import say, warn
 
 
 @click.command()
-@click.option("--data", type=PATH, help="Folder of images (with --labels), or of class folders.")
-@click.option("--labels", type=PATH, help="Label file, one 'NAME CLASS' per line, for a flat folder.")
+@click.option("--data", type=PATH, help="Folder of images or .bin tensors, class folders of them, or an .info file.")
+@click.option("--labels", type=PATH, help="Label file: 'NAME CLASS' lines, the devkit's ground truth, Kaggle's csv.")
 @click.option("--model", default="lite0", show_default=True, help="lite0, fingerprint, PATH.onnx or PATH.om.")
 @click.option("--backend", default="auto", show_default=True, help="auto, cann, sim, onnxruntime or null.")
 @click.option("--devices", help="Such as 0-3, 0,2 or 1.  [default: 0-3 on sim, else 0]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,12 @@ class Source(Protocol):
 
 class Store(Protocol):
     """How the samples of a data set are stored. Small and picklable: it travels to each decoder."""
+
+    plural: ClassVar[str]  # what messages call the samples
+    is_cut_at_first_dot: ClassVar[bool]  # its names are the guide's: labels are looked up by `sample_key`
+
+    def check(self, names: NameTable, spec: PreprocessSpec) -> None:
+        """DataError if the samples cannot be what the preset makes. In the hub, before any process is started."""
 
     def open(self, names: NameTable, spec: PreprocessSpec) -> Source:
         """The source, in the decoder's process."""

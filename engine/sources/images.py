@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from typing import ClassVar
 
 from engine.names import NameTable
 from engine.sources.base import F32
@@ -15,6 +16,12 @@ from kernels.spec import ImageError, PreprocessSpec
 @dataclass(frozen=True)
 class ImageStore:
     """One encoded image per file."""
+
+    plural: ClassVar[str] = "images"
+    is_cut_at_first_dot: ClassVar[bool] = False
+
+    def check(self, names: NameTable, spec: PreprocessSpec) -> None:
+        """Any image will do."""
 
     def open(self, names: NameTable, spec: PreprocessSpec) -> ImageSource:
         return ImageSource(names, HostPath(spec))
