@@ -14,7 +14,7 @@ from engine.messages import Attach, Fill, Filled, Message, Started
 from engine.names import NameTable
 from engine.process import begin, failures_reported
 from engine.sources.base import Source, Store
-from kernels.spec import ImageError, PreprocessSpec
+from kernels.spec import ImageError, PreprocessSpec, TensorFormat
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def decoder_main(ends: ChannelEnds, job: DecoderJob) -> None:
     hub = ends.open()
     with failures_reported(hub, "decoder"):
         names = NameTable.mapped(job.root, job.names.detach())
-        source = job.store.open(names, job.spec)
+        source = job.store.open(names, job.spec, TensorFormat())
         arena = Arena(job.arena.detach(), _attach(hub.receive()).layout)
         hub.send(Started())
         decode_forever(hub, arena, source)

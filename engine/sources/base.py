@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from engine.names import NameTable
-from kernels.spec import PreprocessSpec
+from kernels.spec import PreprocessSpec, TensorFormat
 
-F32 = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 
 
 class Source(Protocol):
@@ -22,10 +21,10 @@ class Source(Protocol):
     def read(self, sample: int) -> Any:
         """The sample's bytes as they are stored; valid until the next `read`."""
 
-    def write(self, data: Any, row: F32) -> str:
+    def write(self, data: Any, row: Array) -> str:
         """Make the sample's input from what `read` gave; returns by which path, as run.json counts them.
 
-        row : (3, side, side) float32, a view of a slot, overwritten; undefined after an ImageError
+        row : an array of the tensor format, C-contiguous, a view of a slot, overwritten; undefined after an ImageError
         """
 
 
@@ -38,5 +37,5 @@ class Store(Protocol):
     def check(self, names: NameTable, spec: PreprocessSpec) -> None:
         """DataError if the samples cannot be what the preset makes. In the hub, before any process is started."""
 
-    def open(self, names: NameTable, spec: PreprocessSpec) -> Source:
-        """The source, in the decoder's process."""
+    def open(self, names: NameTable, spec: PreprocessSpec, tensor: TensorFormat) -> Source:
+        """The source, in the decoder's process, of rows in this format."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.names import NameTable
-from engine.sources.base import F32
+from engine.sources.base import Array
 from kernels.host import HostPath
-from kernels.spec import ImageError, PreprocessSpec
+from kernels.spec import ImageError, PreprocessSpec, TensorFormat
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class ImageStore:
     def check(self, names: NameTable, spec: PreprocessSpec) -> None:
         """Any image will do."""
 
-    def open(self, names: NameTable, spec: PreprocessSpec) -> ImageSource:
-        return ImageSource(names, HostPath(spec))
+    def open(self, names: NameTable, spec: PreprocessSpec, tensor: TensorFormat) -> ImageSource:
+        return ImageSource(names, HostPath(spec, tensor))
 
 
 class ImageSource:
@@ -37,7 +37,7 @@ class ImageSource:
     def read(self, sample: int) -> bytes:
         return read_file(self._names.path(sample))
 
-    def write(self, data: bytes, row: F32) -> str:
+    def write(self, data: bytes, row: Array) -> str:
         return self._preprocess(data, row)
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.errors import DataError
 from engine.names import NameTable
-from engine.sources.base import F32
-from kernels.spec import ImageError, PreprocessSpec
+from engine.sources.base import Array
+from kernels.normalise import normalise_crop
+from kernels.spec import ImageError, PreprocessSpec, TensorFormat
 
 TENSOR_SUFFIX = ".bin"
 CHANNELS = 3
@@ -51,20 +51,21 @@ class TensorStore:
         if n_bytes not in element_types(spec.crop):
             raise DataError(f"{path} has {n_bytes} bytes: {expected_sizes(spec.crop)}; is it another --preset's?")
 
-    def open(self, names: NameTable, spec: PreprocessSpec) -> TensorSource:
-        return TensorSource(names, spec)
+    def open(self, names: NameTable, spec: PreprocessSpec, tensor: TensorFormat) -> TensorSource:
+        return TensorSource(names, spec, tensor)
 
 
 class TensorSource:
     """Reads tensors into a buffer of its own and copies them to their rows."""
 
-    def __init__(self, names: NameTable, spec: PreprocessSpec) -> None:
+    def __init__(self, names: NameTable, spec: PreprocessSpec, tensor: TensorFormat) -> None:
         self._names = names
         self._spec = spec
+        self._tensor = tensor
         self._types = element_types(spec.crop)
         self._buffer = np.empty(max(self._types), np.uint8)
 
-    def read(self, sample: int) -> npt.NDArray[Any]:
+    def read(self, sample: int) -> Array:
         try:
             fd = os.open(self._names.path(sample), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
@@ -74,7 +75,7 @@ class TensorSource:
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror}") from error
 
-    def _read(self, fd: int) -> npt.NDArray[Any]:
+    def _read(self, fd: int) -> Array:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise ImageError("is no regular file")
@@ -84,11 +85,16 @@ class TensorSource:
         data: Any = self._buffer[: status.st_size]
         if os.readv(fd, [data]) != status.st_size:
             raise ImageError(f"ended before its {status.st_size} bytes were read")
-        elements: npt.NDArray[Any] = data.view(dtype)
+        elements: Array = data.view(dtype)
         return elements
 
-    def write(self, data: npt.NDArray[Any], row: F32) -> str:
+    def write(self, data: Array, row: Array) -> str:
+        side = self._spec.crop
         if data.dtype == np.uint8:
-            raise ImageError("holds uint8 pixels")
-        row[...] = data.reshape(row.shape)
+            normalise_crop(data.reshape(side, side, CHANNELS), self._spec, self._tensor, row)
+        elif self._tensor.dtype == "uint8":
+            raise ImageError(f"holds normalised {data.dtype.name} values, but the model takes uint8 pixels")
+        else:
+            planes = data.reshape(CHANNELS, side, side)
+            row[...] = planes if self._tensor.layout == "NCHW" else planes.transpose(1, 2, 0)
         return f"tensor {data.dtype.name}"

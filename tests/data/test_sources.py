@@ -16,7 +16,7 @@ from engine.names import order_key, sample_key
 from engine.presets import find_preset
 from engine.sources.tensors import TensorStore
 from kernels import reference
-from kernels.spec import ImageError
+from kernels.spec import ImageError, TensorFormat
 from tests.conftest import DataSet, make_data_set, run_engine
 
 SPEC = find_preset("resnet")
@@ -76,15 +76,30 @@ def test_order_and_identity_of_samples_are_those_of_the_images() -> None:
     assert [sample_key(images[i]) for i in by_image] == [sample_key(tensors[i]) for i in by_tensor]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_a_tensors_type_is_told_by_its_size(tmp_path: Path, dtype: str) -> None:
-    tensor = np.random.default_rng(3).normal(size=(3, 224, 224)).astype(dtype)
-    tensor.tofile(tmp_path / "a.bin")
+FORMATS = [TensorFormat(dtype, layout) for dtype in ("float32", "float16", "uint8") for layout in ("NCHW", "NHWC")]
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_a_tensors_type_is_told_by_its_size(tmp_path: Path, dtype: str, form: TensorFormat) -> None:
+    """Every type of file into rows of every format, against NumPy."""
+    crop = np.random.default_rng(3).integers(0, 256, (224, 224, 3), np.uint8)
+    planes = reference.normalise_chw(crop, SPEC)
+    (crop if dtype == "uint8" else planes.astype(dtype)).tofile(tmp_path / "a.bin")
     index = read_index(tmp_path, _labels(tmp_path, ["a 1"]))
-    source = index.store.open(index.names, SPEC)
-    row = np.empty((3, 224, 224), np.float32)
+    source = index.store.open(index.names, SPEC, form)
+    row = np.empty(form.shape(224), form.numpy_dtype)
+    if form.dtype == "uint8" and dtype != "uint8":
+        with pytest.raises(ImageError, match=rf"holds normalised {dtype} values, but the model takes uint8 pixels"):
+            source.write(source.read(0), row)
+        return
     assert source.write(source.read(0), row) == f"tensor {dtype}"
-    assert np.array_equal(row, tensor.astype(np.float32))
+    if dtype == "uint8":
+        expected = reference.to_tensor(crop, SPEC, form)
+    else:
+        values = planes.astype(dtype).astype(form.numpy_dtype)
+        expected = values if form.layout == "NCHW" else values.transpose(1, 2, 0)
+    assert np.array_equal(row, expected)
 
 
 def test_a_tensor_of_another_size_fails_by_name_and_says_which_sizes_there_are(tmp_path: Path) -> None:
@@ -93,7 +108,7 @@ def test_a_tensor_of_another_size_fails_by_name_and_says_which_sizes_there_are(t
     (tmp_path / "c.bin").mkdir()
     index = read_index(tmp_path, _labels(tmp_path, ["a 1", "b 2"]))
     index.store.check(index.names, SPEC)
-    source = index.store.open(index.names, SPEC)
+    source = index.store.open(index.names, SPEC, TensorFormat())
     sizes = r"602112 bytes \(float32\) or 301056 bytes \(float16\) or 150528 bytes \(uint8\)"
     with pytest.raises(ImageError, match=rf"has 602111 bytes: needed {sizes} for 3 x 224 x 224 elements of the preset"):
         source.read(1)
