@@ -22,6 +22,7 @@ COMMANDS = (
     "demo",
     "verify",
     "score",
+    "compare",
 )
 
 
