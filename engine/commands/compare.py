@@ -86,7 +86,7 @@ def command(
 
 def _tell(comparison: Comparison) -> None:
     say(f"{comparison.measured}, {comparison.n_images} images")
-    say(f"against {comparison.reference} ({comparison.source})")
+    say(f"against {comparison.reference}\n  {comparison.source}")
     for top in comparison.tops:
         say("\n".join(_top_lines(top, comparison.is_paired)))
     _tell_flips(comparison)
