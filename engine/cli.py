@@ -23,6 +23,7 @@ COMMANDS = (
     "verify",
     "score",
     "compare",
+    "export",
 )
 
 

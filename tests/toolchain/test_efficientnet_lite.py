@@ -80,7 +80,7 @@ def slow_forward(state: State, pixels: npt.NDArray[np.uint8]) -> F64:
 
 @pytest.fixture(scope="module")
 def state() -> State:
-    return parse_state_dict(zoo._lite0_weights(), "lite0")
+    return parse_state_dict(zoo.lite0_weights(), "lite0")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ import pytest
 
 from engine.errors import ModelError
 from engine.toolchain.pickle_machine import PickleError, PickleMachine
-from engine.toolchain.torch_pickle import LEGACY_MAGIC, parse_state_dict, read_state_dict
+from engine.toolchain.torch_pickle import parse_state_dict, read_state_dict
+from tests.toolchain.pth import legacy_file, zip_file
 
 STORAGES = {"<f4": "FloatStorage", "<f2": "HalfStorage", "<i8": "LongStorage", "|u1": "ByteStorage"}
 
@@ -38,27 +39,6 @@ def assemble(text: str) -> bytes:
         return b"\x8a\x0a" + raw
 
     return b"".join(push(eval(word)) for word in text.split())
-
-
-def legacy_file(state_pickle: bytes, storages: dict[str, bytes], counts: dict[str, int] | None = None) -> bytes:
-    """A file as torch wrote it before 1.6."""
-    head = [LEGACY_MAGIC, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}]
-    parts = [pickle.dumps(item, 2) for item in head] + [state_pickle, pickle.dumps(list(storages), 2)]
-    for key, raw in storages.items():
-        count = (counts or {}).get(key, len(raw) // 4)
-        parts.append(struct.pack("<q", count) + raw)
-    return b"".join(parts)
-
-
-def zip_file(state_pickle: bytes, storages: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """A file as torch has written it since 1.6."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        archive.writestr("archive/data.pkl", state_pickle)
-        for key, raw in storages.items():
-            archive.writestr(f"archive/data/{key}", raw)
-        archive.writestr("archive/version", "3\n")
-    return stream.getvalue()
 
 
 SIX = np.arange(6, dtype="<f4")
