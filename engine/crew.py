@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -92,6 +93,7 @@ class Crew:
         self.decoders: list[Member] = []
         self.feeders: list[Member] = []
         self._n_feeders: Counter[int] = Counter()  # started, by number
+        self.waited_ns = 0  # in `wait`, for a message
 
     def start_decoder(self, number: int) -> Member:
         plan = self._plan
@@ -123,7 +125,10 @@ class Crew:
 
     def wait(self, timeout_s: float | None) -> Iterator[tuple[Member, Message | Death]]:
         """At most one message, or the death, of each member that has one; empty after the timeout or a signal."""
-        for key, _ in self._selector.select(timeout_s):
+        began_ns = time.perf_counter_ns()
+        ready = self._selector.select(timeout_s)
+        self.waited_ns += time.perf_counter_ns() - began_ns
+        for key, _ in ready:
             if key.fileobj is self._alarm:
                 with contextlib.suppress(BlockingIOError):
                     self._alarm.recv(64)
@@ -136,13 +141,18 @@ class Crew:
             except (EOFError, OSError):
                 yield member, self._bury(member)
 
+    @property
+    def members(self) -> list[Member]:
+        """All that live."""
+        return [*self.decoders, *self.feeders]
+
     def close(self) -> None:
         """End every process: decoders by closing their pipes, feeders by asking; whoever stays is killed."""
         for feeder in self.feeders:
             feeder.send(Stop())
         for decoder in self.decoders:
             decoder.channel.close()
-        for member in [*self.decoders, *self.feeders]:
+        for member in self.members:
             member.process.join(STOP_PATIENCE_S)
             if member.process.is_alive():
                 member.process.kill()

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.arena import Arena, Slot
 from engine.channel import Channel, ChannelEnds
-from engine.messages import Attach, Fill, Filled, Message, Started
+from engine.messages import IMAGE_TIMES, Attach, Fill, Filled, Message, Started
 from engine.names import NameTable
 from engine.process import begin, failures_reported
 from engine.sources.base import Source, Store
+from engine.stages_clock import BUSY, STARVED, LapClock
 from kernels.spec import ImageError, PreprocessSpec, TensorFormat
 
 
@@ -42,31 +45,35 @@ def decoder_main(ends: ChannelEnds, job: DecoderJob) -> None:
 
 def decode_forever(hub: Channel, arena: Arena, source: Source) -> None:
     """Fill slots until the hub closes its pipe."""
+    clock = LapClock()
     for fill in hub.received():
+        clock.lap(STARVED)
         assert isinstance(fill, Fill)
-        hub.send(fill_slot(fill, arena.slot(fill.slot), source))
+        hub.send(fill_slot(fill, arena.slot(fill.slot), source, clock))
+        clock.lap(BUSY)
 
 
-def fill_slot(fill: Fill, slot: Slot, source: Source) -> Filled:
+def fill_slot(fill: Fill, slot: Slot, source: Source, clock: LapClock) -> Filled:
     """Write each sample's input into its row; the row of an image that fails is zeros, and its reason is told."""
     reasons: dict[int, str] = {}
     paths: Counter[str] = Counter()
-    read_ns = decode_ns = 0
-    began_ns = ended_ns = read_ended_ns = time.perf_counter_ns()
+    times = np.zeros((len(fill.samples), len(IMAGE_TIMES)), np.int64)
+    began_ns = ended_ns = time.perf_counter_ns()
     for row, sample in enumerate(fill.samples):
-        row_began_ns = ended_ns
+        row_began_ns = read_ended_ns = ended_ns
+        resample_ns = 0
         try:
             data = source.read(sample)
             read_ended_ns = time.perf_counter_ns()
             paths[source.write(data, slot.inputs[row])] += 1
+            resample_ns = source.resample_ns
         except ImageError as error:
             reasons[row] = str(error)
             slot.inputs[row] = 0
         ended_ns = time.perf_counter_ns()
-        decoded_from_ns = max(read_ended_ns, row_began_ns)
-        read_ns += decoded_from_ns - row_began_ns
-        decode_ns += ended_ns - decoded_from_ns
-    return Filled(fill.slot, reasons, dict(paths), began_ns, read_ended_ns, ended_ns, read_ns, decode_ns)
+        times[row] = row_began_ns, read_ended_ns - row_began_ns, ended_ns - read_ended_ns - resample_ns, resample_ns
+    clock.lap(BUSY)
+    return Filled(fill.slot, reasons, dict(paths), began_ns, ended_ns, times.tobytes(), clock.reading())
 
 
 def _attach(message: Message) -> Attach:

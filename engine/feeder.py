@@ -16,6 +16,7 @@ from engine.channel import Channel, ChannelEnds
 from engine.errors import DeviceError
 from engine.messages import Attach, ChipLost, Done, Opened, Run, Started, Stop
 from engine.process import EXIT_ORPHANED, begin, failures_reported
+from engine.stages_clock import BLOCKED, BUSY, STARVED, LapClock
 
 #: The file in engine/backends that serves each backend: cann and sim are the same code.
 BACKEND_FILES = {"cann": "acl", "sim": "acl", "onnxruntime": "onnxruntime", "null": "null"}
@@ -93,12 +94,13 @@ def opened(backend: Backend) -> Opened:
 
 
 class SlotTally:
-    """Sums over the batches of one slot, until all are complete."""
+    """Sums over the batches of one slot, until all are complete. `spent` is the submitting thread's clock."""
 
-    def __init__(self, run: Run, n_batches: int, submitted_ns: int) -> None:
+    def __init__(self, run: Run, n_batches: int, spent: list[int]) -> None:
         self.run = run
         self.n_batches = n_batches
-        self.submitted_ns = submitted_ns
+        self.spent = spent
+        self.submitted_ns = time.perf_counter_ns()
         self.n_complete = 0
         self.h2d_ns = self.execute_ns = self.d2h_ns = 0
 
@@ -112,7 +114,7 @@ class SlotTally:
             return None
         run = self.run
         times = (self.submitted_ns, completion.done_ns, self.h2d_ns, self.execute_ns, self.d2h_ns)
-        return Done(run.slot, run.device, self.n_batches, *times)
+        return Done(run.slot, run.device, self.n_batches, *times, self.spent)
 
 
 class Lane:
@@ -127,6 +129,7 @@ class Lane:
         self._runs: SimpleQueue[Run | None] = SimpleQueue()
         self._expected: SimpleQueue[SlotTally] = SimpleQueue()
         self._is_lost = threading.Event()
+        self._clock = LapClock()  # of the submitting thread
         self._threads = [threading.Thread(target=f, daemon=True) for f in (self._submit_forever, self._wait_forever)]
         for thread in self._threads:
             thread.start()
@@ -146,6 +149,7 @@ class Lane:
         with failures_reported(self._hub, f"feeder, chip {self._number}"):
             try:
                 for run in iter(self._runs.get, None):
+                    self._clock.lap(STARVED)
                     self._submit(run)
                 self._device.close_input()
             except DeviceError as error:
@@ -154,11 +158,14 @@ class Lane:
     def _submit(self, run: Run) -> None:
         slot = self._arena.slot(run.slot)
         starts = range(0, run.n, self._batch)
-        tally = SlotTally(run, len(starts), time.perf_counter_ns())
+        tally = SlotTally(run, len(starts), self._clock.reading())
+        blocked_ns = 0
         for start in starts:
             rows = slice(start, min(start + self._batch, run.n))
             self._expected.put(tally)
-            self._device.submit(slot.inputs[rows], slot.outputs[rows])
+            blocked_ns += self._device.submit(slot.inputs[rows], slot.outputs[rows])
+        self._clock.lap(BUSY)
+        self._clock.move(blocked_ns, BUSY, BLOCKED)
 
     def _wait_forever(self) -> None:
         with failures_reported(self._hub, f"feeder, chip {self._number}"):

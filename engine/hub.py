@@ -18,7 +18,7 @@ from engine.crew import Crew, Death, Member
 from engine.errors import DeviceError, WorkerError
 from engine.ledger import FAILED, SCORED, Ledger
 from engine.messages import RESTART, Attach, ChipLost, Done, Failed, Fill, Filled, Message, Opened, Run, Started
-from engine.tally import RunTally
+from engine.tally import FilledSlot, RunTally
 
 #: Slots that a decoder holds: the one it works on and the next, so that it never waits for the hub.
 FILLS_PER_DECODER = 2
@@ -66,7 +66,7 @@ class Hub:
         self._credit: dict[int, int] = {}  # of each chip whose feeder is up
         self._feeders: dict[int, Member] = {}  # by chip, the same ones
         self._n_restarts: Counter[int] = Counter()
-        self._filled: dict[int, Filled] = {}
+        self._filled: dict[int, FilledSlot] = {}
         self._deaths_in_a_row = 0
         self.lost_chips: dict[int, LostChip] = {}
 
@@ -77,11 +77,14 @@ class Hub:
         self._began_ns = time.perf_counter_ns()
         for feeder in self._crew.feeders:
             self._welcome(feeder)
+        self._tally.begin(self._crew, credit)
         while not self._ledger.is_drained:
             self._hand_out_runs()
             self._hand_out_fills()
+            self._tally.observe(self._ledger, self._credit, self._crew)
             for member, message in self._crew.wait(TICK_S):
                 self._handle(member, message)
+            self._tally.observe(self._ledger, self._credit, self._crew)
             if deadline_ns is not None and time.perf_counter_ns() > deadline_ns:
                 self.stop()
             watcher.progress(self._ledger.n_scored + self._ledger.n_failed, self._collector.n_top1)
@@ -100,6 +103,7 @@ class Hub:
                         return
                     decoder.n_held += 1
                     samples = [position % self._n_samples for position in self._ledger.positions(slot)]
+                    self._tally.sent_fill(slot)
                     decoder.send(Fill(slot, samples))
 
     def _hand_out_runs(self) -> None:
@@ -118,7 +122,7 @@ class Hub:
             case Filled():
                 self._take_filled(member, message)
             case Done():
-                self._take_done(message)
+                self._take_done(member, message)
             case Death():
                 self._bury(member, message)
             case ChipLost():
@@ -145,16 +149,16 @@ class Hub:
         self._deaths_in_a_row = 0
         self._ledger.filled(filled.slot, decoder.number)
         positions = self._ledger.positions(filled.slot)
-        self._tally.add_filled(filled, len(positions))
+        slot = self._tally.take_filled(decoder, filled)
         for row, reason in filled.reasons.items():
             self._fail(positions[row], reason)
         if len(filled.reasons) == len(positions):
-            self._tally.last_result_ns = time.perf_counter_ns()
             self._ledger.skip(filled.slot)
+            self._tally.skip(slot)
         else:
-            self._filled[filled.slot] = filled
+            self._filled[filled.slot] = slot
 
-    def _take_done(self, done: Done) -> None:
+    def _take_done(self, feeder: Member, done: Done) -> None:
         self._deaths_in_a_row = 0
         if done.device in self.lost_chips:
             return  # its slots were given to others when it was lost
@@ -162,16 +166,13 @@ class Hub:
         began_ns = time.perf_counter_ns()
         filled = self._filled.pop(done.slot)
         positions = self._ledger.positions(done.slot)
-        rows = [row for row in range(len(positions)) if row not in filled.reasons]
+        rows = [row for row in range(len(positions)) if row not in filled.message.reasons]
         outputs = self._arena.slot(done.slot).outputs[: len(positions)]
         self._score(
             outputs if len(rows) == len(positions) else outputs[rows], [positions[row] for row in rows], done.device
         )
-        self._tally.chips[done.device].add(done, filled, len(rows))
-        self._tally.n_ranked += len(rows)
         self._ledger.done(done.slot, done.device)
-        self._tally.last_result_ns = time.perf_counter_ns()
-        self._tally.rank_ns += self._tally.last_result_ns - began_ns
+        self._tally.take_done(feeder, done, filled, rows, began_ns)
 
     def _score(self, outputs: np.ndarray, positions: list[int], device: int) -> None:
         for position in positions:
@@ -199,6 +200,7 @@ class Hub:
             self._bury_feeder(member, death.cause)
 
     def _bury_decoder(self, member: Member, death: Death) -> None:
+        self._tally.died(member, death.cause)
         again, poison = self._ledger.decoder_died(member.number)
         for position in poison:
             self._fail(position, f"its decoder {death.cause} each time")
@@ -207,6 +209,7 @@ class Hub:
 
     def _bury_feeder(self, feeder: Member, cause: str) -> None:
         """Its slots still hold their inputs: they are run again, here or there; its chips get another feeder."""
+        self._tally.died(feeder, cause)
         n_slots = sum(self._take_back(device) for device in feeder.devices)
         left = tuple(device for device in feeder.devices if device not in self.lost_chips)
         self._watcher.notice(f"{feeder.title} {cause}; its {n_slots} slots are run again by another one")

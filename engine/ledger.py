@@ -51,6 +51,7 @@ class Ledger:
         self.n_positions = n_positions
         self._images_per_slot = images_per_slot
         self._slots = [SlotRecord() for _ in range(n_slots)]
+        self._n_in_state = dict.fromkeys(SlotState, 0) | {SlotState.FREE: n_slots}
         self._free = deque(range(n_slots))
         self._ready: deque[int] = deque()
         self._next = 0
@@ -69,6 +70,11 @@ class Ledger:
     @property
     def n_ready(self) -> int:
         return len(self._ready)
+
+    @property
+    def n_in_state(self) -> tuple[int, ...]:
+        """Slots in each `SlotState`, in its order."""
+        return tuple(self._n_in_state.values())
 
     @property
     def is_drained(self) -> bool:
@@ -184,6 +190,8 @@ class Ledger:
         if record.state is not before:
             raise LedgerError(f"slot {slot} is {record.state.value}, not {before.value}")
         record.state, record.holder = after, holder
+        self._n_in_state[before] -= 1
+        self._n_in_state[after] += 1
 
     def _release(self, slot: int) -> None:
         self._slots[slot].positions = []

@@ -19,6 +19,8 @@ from engine.layout import ArenaLayout, ImageLayout
 
 #: Remedies of a failed chip, see `ChipLost`.
 RESTART, GONE = "restart", "gone"
+#: Columns of `Filled.times`.
+IMAGE_TIMES = ("read_began_ns", "read_ns", "decode_ns", "resample_ns")
 
 
 class Attach(NamedTuple):
@@ -54,17 +56,18 @@ class Filled(NamedTuple):
 
     reasons : {row: why the image failed}; the rows of failed images are zeros
     paths   : {decode path: images that took it}
-    began_ns, read_ns_end, ended_ns : first read begun, last read ended, last image written
+    began_ns, ended_ns : first read begun, last image written
+    times   : (rows, 4) int64, per image `IMAGE_TIMES`: when its read began, then how long each stage took
+    spent   : the decoder's `LapClock.reading`; waiting counts as starved, only the hub knows what was missing
     """
 
     slot: int
     reasons: dict[int, str]
     paths: dict[str, int]
     began_ns: int
-    read_ended_ns: int
     ended_ns: int
-    read_ns: int
-    decode_ns: int
+    times: bytes
+    spent: list[int]
 
 
 class Opened(NamedTuple):
@@ -88,7 +91,11 @@ class Run(NamedTuple):
 
 
 class Done(NamedTuple):
-    """The slot's outputs are written; it belongs to the hub again. Sums over its batches, in device time."""
+    """The slot's outputs are written; it belongs to the hub again. Sums over its batches, in device time.
+
+    submitted_ns, done_ns : the first batch was about to be submitted, the host learned that the last one is complete
+    spent : `LapClock.reading` of the chip's submitting thread, at its last lap before this
+    """
 
     slot: int
     device: int
@@ -98,6 +105,7 @@ class Done(NamedTuple):
     h2d_ns: int
     execute_ns: int
     d2h_ns: int
+    spent: list[int]
 
 
 class ChipLost(NamedTuple):

@@ -157,6 +157,7 @@ def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Aren
             hub.run(credit, deadline_ns, watcher)
         except EngineError as caught:
             error = caught
+    tally.finish()
     n_settled = ledger.n_scored + ledger.n_failed
     return Outcome(
         opened, layout, offset, collector, tally, n_settled, n_positions, hub.lost_chips, bool(signals), error

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import __version__, host
+from engine import __version__, host, stages
 from engine.accuracy.guide import guide_document
 from engine.collector import FAILED, NAN, PENDING, TOP, Predictions
 from engine.config import RunConfig
@@ -23,7 +23,8 @@ from engine.leftovers import remove_dumps, remove_results
 from engine.models import Model
 from engine.names import NameTable, sample_key
 from engine.pipeline import Outcome
-from engine.tally import NS_PER_MS, ChipTally, RunTally, per_second
+from engine.stages_sums import NS_PER_MS
+from engine.tally import ChipTally
 
 SCHEMA_VERSION = 1
 CSV_COLUMNS = ("sample", "label", "rank", "top5_ids", "top5_logits", "status")
@@ -71,6 +72,9 @@ def make_report(
     predictions, tally, opened = outcome.collector.predictions, outcome.tally, outcome.opened
     interface_per_s = tally.interface_per_s(opened.batch)
     bounds = [rate for rate in (interface_per_s, ceiling_per_s) if rate]
+    layout = outcome.layout
+    sizes = stages.Sizes(opened.batch, layout.images_per_slot, layout.n_slots, config.workers or 1)
+    balance = stages.devices_document(stages.whole(tally))
     n_failed_images = int(np.count_nonzero(predictions.states == FAILED))
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -89,8 +93,8 @@ def make_report(
             "n_images": len(index),
             "repeat": config.repeat,
             "n_samples": outcome.n_positions,
-            "n_scored": tally.n_ranked,
-            "n_failed": outcome.n_settled - tally.n_ranked,
+            "n_scored": tally.stages.n_ranked,
+            "n_failed": outcome.n_settled - tally.stages.n_ranked,
             "n_failed_images": n_failed_images,
             "n_nan_images": int(np.count_nonzero(predictions.states == NAN)),
             "n_inconsistent": outcome.collector.n_inconsistent,
@@ -106,8 +110,10 @@ def make_report(
             "efficiency": tally.end_to_end_per_s / min(bounds) if bounds else None,
             "wall_s": tally.wall_ns / 1e9,
         },
-        "stages": _stages(tally, config.workers or 1, outcome.layout.images_per_slot),
-        "devices": [_device(number, chip, opened.batch, outcome) for number, chip in tally.chips.items()],
+        **stages.accounting(tally, sizes),
+        "devices": [
+            {**_device(number, chip, opened.batch, outcome), **balance[number]} for number, chip in tally.chips.items()
+        ],
         "decode_paths": dict(tally.decode_paths),
         "interrupted": outcome.was_interrupted,
         "error": None if outcome.error is None else str(outcome.error),
@@ -128,7 +134,7 @@ def write(report: Report, index: DataIndex, outcome: Outcome) -> None:
         guide = guide_result(predictions, outcome.opened.n_classes)
         atomic_write(out / "result.json", json.dumps(guide).encode())
     for number, chip in outcome.tally.chips.items():
-        if chip.n_images:
+        if chip.sums.n_images:
             name = f"perf_vision_batchsize_{outcome.opened.batch}_device_{number}.txt"
             atomic_write(out / name, perf_lines(chip, outcome.tally.first_read_ns, outcome.opened.batch).encode())
     atomic_write(out / "run.json", (json.dumps(report.document, indent=2) + "\n").encode())
@@ -174,22 +180,23 @@ def perf_lines(chip: ChipTally, began_ns: int, batch: int) -> str:
     Rates are images of this chip over the time from the run's first byte to the end of that stage; `[post]` counts
     batches, as the old tool does; Interface is batch x executions / execute time.
     """
+    sums = chip.sums
     n, read_ms, filled_ms, done_ms = (
-        chip.n_images,
+        sums.n_images,
         *((end - began_ns) / NS_PER_MS for end in (chip.last_read_ns, chip.last_filled_ns, chip.last_done_ns)),
     )
     infer_ms = (chip.last_done_ns - chip.first_submitted_ns) / NS_PER_MS
     infer_per_s = _rate(n, infer_ms)
-    post_per_s = _rate(chip.n_batches, infer_ms)
-    module_ms = (chip.h2d_ns + chip.execute_ns + chip.d2h_ns) / NS_PER_MS / n
-    interface_per_s = chip.interface_per_s(batch)
+    post_per_s = _rate(sums.n_batches, infer_ms)
+    module_ms = (sums.h2d_ns + sums.execute_ns + sums.d2h_ns) / NS_PER_MS / n
+    interface_per_s = sums.interface_per_s(batch)
     return (
         f"[e2e] throughputRate: {_rate(n, done_ms):.6g}, latency: {done_ms:.6g}\n"
         f"[data read] throughputRate: {_rate(n, read_ms):.6g}, moduleLatency: {read_ms / n:.6g}\n"
         f"[preprocess] throughputRate: {_rate(n, filled_ms):.6g}, moduleLatency: {filled_ms / n:.6g}\n"
         f"[infer] throughputRate: {infer_per_s:.6g}, Interface throughputRate: {interface_per_s:.6g}, "
         f"moduleLatency: {module_ms:.6g}\n"
-        f"[post] throughputRate: {post_per_s:.6g}, moduleLatency: {infer_ms / chip.n_batches:.6g}\n"
+        f"[post] throughputRate: {post_per_s:.6g}, moduleLatency: {infer_ms / sums.n_batches:.6g}\n"
     )
 
 
@@ -213,50 +220,21 @@ def _config(config: RunConfig) -> dict[str, Any]:
     return {**plain, "devices": list(config.devices)}
 
 
-def _stages(tally: RunTally, n_workers: int, images_per_slot: int) -> dict[str, dict[str, float]]:
-    """Per stage: images/s that it would sustain if always busy, and its time per slot of images."""
-    chips = list(tally.chips.values())
-    n_chips = sum(1 for chip in chips if chip.n_images) or 1
-
-    def stage(n_images: int, busy_ns: int, n_parallel: int) -> dict[str, float]:
-        per_image_ns = busy_ns / n_images if n_images else 0.0
-        return {
-            "images_per_s": per_second(n_parallel, per_image_ns),
-            "ms_per_slot": per_image_ns * images_per_slot / NS_PER_MS,
-            "n_parallel": n_parallel,
-        }
-
-    def device(name: str) -> dict[str, float]:
-        return stage(tally.n_ranked, sum(getattr(chip, name) for chip in chips), n_chips)
-
-    return {
-        "read": stage(tally.n_decoded, tally.read_ns, n_workers),
-        "decode": stage(tally.n_decoded, tally.decode_ns, n_workers),
-        "h2d": device("h2d_ns"),
-        "execute": device("execute_ns"),
-        "d2h": device("d2h_ns"),
-        "rank": stage(tally.n_ranked, tally.rank_ns, 1),
-    }
-
-
 def _device(number: int, chip: ChipTally, batch: int, outcome: Outcome) -> dict[str, Any]:
-    busy_ns = chip.last_done_ns - chip.first_submitted_ns
+    sums, busy_ns = chip.sums, chip.last_done_ns - chip.first_submitted_ns
+    n = sums.n_batches or 1
     return {
         "device": number,
         "name": outcome.opened.device_name,
-        "n_images": chip.n_images,
-        "n_batches": chip.n_batches,
-        "interface_per_s": chip.interface_per_s(batch),
-        "utilisation": chip.execute_ns / busy_ns if busy_ns else 0.0,
-        "h2d_ms_per_batch": _per_batch_ms(chip.h2d_ns, chip),
-        "execute_ms_per_batch": _per_batch_ms(chip.execute_ns, chip),
-        "d2h_ms_per_batch": _per_batch_ms(chip.d2h_ns, chip),
+        "n_images": sums.n_images,
+        "n_batches": sums.n_batches,
+        "interface_per_s": sums.interface_per_s(batch),
+        "utilisation": sums.execute_ns / busy_ns if busy_ns else 0.0,
+        "h2d_ms_per_batch": sums.h2d_ns / NS_PER_MS / n,
+        "execute_ms_per_batch": sums.execute_ns / NS_PER_MS / n,
+        "d2h_ms_per_batch": sums.d2h_ns / NS_PER_MS / n,
         "lost": str(outcome.lost_chips[number]) if number in outcome.lost_chips else None,
     }
-
-
-def _per_batch_ms(ns: int, chip: ChipTally) -> float:
-    return ns / NS_PER_MS / chip.n_batches if chip.n_batches else 0.0
 
 
 def failed_lines(index: DataIndex, predictions: Predictions) -> Iterator[str]:

@@ -1,79 +1,200 @@
-"""What the stages did: sums of times and counts, per stage and per chip, taken from the messages."""
+"""What a run did, as the hub tells it: it hears of every message, and of the state between two of them."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 
-from engine.messages import Done, Filled
+import numpy as np
+import numpy.typing as npt
 
-NS_PER_S = 1e9
-NS_PER_MS = 1e6
-
-
-def per_second(count: float, ns: float) -> float:
-    """`count` per second over `ns` nanoseconds; 0 where no time passed."""
-    return count * NS_PER_S / ns if ns > 0 else 0.0
+from engine.crew import Crew, Member
+from engine.ledger import Ledger
+from engine.messages import IMAGE_TIMES, Done, Filled
+from engine.stages_latency import Latencies
+from engine.stages_processes import Processes, ThreadSums
+from engine.stages_series import Series
+from engine.stages_sums import ChipSums, StageSums, per_second
 
 
 @dataclass
 class ChipTally:
-    """One chip. Durations are sums over its batches, in device time; times of day are `perf_counter_ns`."""
+    """One chip: its sums, and times of day (`perf_counter_ns`) for the old tool's perf files."""
 
-    n_images: int = 0
-    n_batches: int = 0
-    h2d_ns: int = 0
-    execute_ns: int = 0
-    d2h_ns: int = 0
+    sums: ChipSums = field(default_factory=ChipSums)
     first_submitted_ns: int = 0
     last_read_ns: int = 0
     last_filled_ns: int = 0
     last_done_ns: int = 0
 
-    def add(self, done: Done, filled: Filled, n_images: int) -> None:
-        self.n_images += n_images
-        self.n_batches += done.n_batches
-        self.h2d_ns += done.h2d_ns
-        self.execute_ns += done.execute_ns
-        self.d2h_ns += done.d2h_ns
+    def add(self, done: Done, filled: FilledSlot, n_images: int) -> None:
+        sums = self.sums
+        sums.n_images += n_images
+        sums.n_batches += done.n_batches
+        sums.h2d_ns += done.h2d_ns
+        sums.execute_ns += done.execute_ns
+        sums.d2h_ns += done.d2h_ns
         self.first_submitted_ns = min(self.first_submitted_ns or done.submitted_ns, done.submitted_ns)
-        self.last_read_ns = max(self.last_read_ns, filled.read_ended_ns)
-        self.last_filled_ns = max(self.last_filled_ns, filled.ended_ns)
+        self.last_read_ns = max(self.last_read_ns, filled.last_read_ns)
+        self.last_filled_ns = max(self.last_filled_ns, filled.message.ended_ns)
         self.last_done_ns = max(self.last_done_ns, done.done_ns)
 
-    def interface_per_s(self, batch: int) -> float:
-        """Images per second of the chip alone: batch x executions / execute time, as the old tool defines it."""
-        return per_second(self.n_batches * batch, self.execute_ns)
+
+@dataclass
+class FilledSlot:
+    """A slot between its decoder and its ranking.
+
+    times : (rows, 4) int64, columns `messages.IMAGE_TIMES`      sent_ns : when the hub sent it to the decoder
+    """
+
+    message: Filled
+    times: npt.NDArray[np.int64]
+    sent_ns: int
+
+    @property
+    def last_read_ns(self) -> int:
+        """When its last read ended."""
+        return int(self.times[-1, 0] + self.times[-1, 1])
+
+
+@dataclass(frozen=True)
+class Mark:
+    """All sums at one instant."""
+
+    at_ns: int
+    last_result_ns: int
+    stages: StageSums
+    chips: dict[int, ChipSums]
+    processes: Processes
+    latencies: Latencies
+
+
+@dataclass
+class _Between:
+    """The state since the hub was last looked at: whose sums grow with time."""
+
+    at_ns: int = 0
+    slots: tuple[int, ...] = (0, 0, 0, 0)  # by `SlotState`
+    idle: list[ChipSums] = field(default_factory=list)
+    full: list[ChipSums] = field(default_factory=list)
+    is_pressed: bool = False
+    without_room: list[ThreadSums] = field(default_factory=list)
 
 
 @dataclass
 class RunTally:
-    """The whole run.
+    """The whole run. Times of day are `perf_counter_ns`.
 
-    first_read_ns : the first byte was read        last_result_ns : the last row was ranked
-    read_ns, decode_ns : summed over decoders       rank_ns : of the hub's thread
+    began_ns : the hub began to hand out        first_read_ns : the first byte was read
+    last_result_ns : the last row was ranked    steady : from each chip's first result to the last position handed out
     """
 
     chips: dict[int, ChipTally]
+    stages: StageSums = field(default_factory=StageSums)
+    processes: Processes = field(default_factory=Processes)
+    latencies: Latencies = field(default_factory=Latencies)
+    series: Series = field(default_factory=Series)
+    began_ns: int = 0
     first_read_ns: int = 0
     last_result_ns: int = 0
-    read_ns: int = 0
-    decode_ns: int = 0
-    rank_ns: int = 0
-    n_decoded: int = 0
-    n_ranked: int = 0
     decode_paths: Counter[str] = field(default_factory=Counter)
+    n_ready_most: int = 0
+    steady_began: Mark | None = None
+    steady_ended: Mark | None = None
+    _between: _Between = field(default_factory=_Between)
+    _fill_sent_ns: dict[int, int] = field(default_factory=dict)
+    _lanes: dict[int, ThreadSums] = field(default_factory=dict)
+    _waited_before_ns: int = 0
+    _max_credit: int = 0
 
     @classmethod
     def of(cls, devices: tuple[int, ...]) -> RunTally:
         return cls({number: ChipTally() for number in devices})
 
-    def add_filled(self, filled: Filled, n_samples: int) -> None:
+    def begin(self, crew: Crew, max_credit: int) -> None:
+        """The hub begins to hand out. max_credit : slots that a chip may hold"""
+        self.began_ns = self.series.began_ns = self._between.at_ns = time.perf_counter_ns()
+        self.processes.begin(self.began_ns, crew.members)
+        self._waited_before_ns = crew.waited_ns
+        self._max_credit = max_credit
+
+    def observe(self, ledger: Ledger, credit: Mapping[int, int], crew: Crew) -> None:
+        """What held since the last call goes into the sums; what is now holds until the next."""
+        now_ns = time.perf_counter_ns()
+        self._add_between(now_ns)
+        n_slots = ledger.n_in_state
+        between = self._between = _Between(now_ns, n_slots, is_pressed=ledger.n_ready > 0)
+        self.n_ready_most = max(self.n_ready_most, ledger.n_ready)
+        for chip, room in credit.items():
+            if room >= self._max_credit:
+                between.idle.append(self.chips[chip].sums)
+            elif room == 0:
+                between.full.append(self.chips[chip].sums)
+                if chip in self._lanes:
+                    between.without_room.append(self._lanes[chip])
+        if not ledger.n_free and ledger.has_work:
+            hungry = [member for member in crew.decoders if member.is_started and not member.n_held]
+            between.without_room += [self.processes.thread(member, -1, now_ns) for member in hungry]
+        hub = self.processes.hub()
+        hub.as_of_ns, hub.starved_ns = now_ns, crew.waited_ns - self._waited_before_ns
+        hub.busy_ns = self.stages.hub_busy_ns = now_ns - self.began_ns - hub.starved_ns
+        self.processes.sample(now_ns)
+        if self.steady_began is None and all(self.chips[chip].sums.n_batches for chip in credit):
+            self.steady_began = self._mark(now_ns)
+        if self.steady_began is not None and self.steady_ended is None and not ledger.has_work:
+            self.steady_ended = self._mark(now_ns)
+
+    def sent_fill(self, slot: int) -> None:
+        """The slot is sent to a decoder now."""
+        self._fill_sent_ns[slot] = time.perf_counter_ns()
+
+    def take_filled(self, decoder: Member, filled: Filled) -> FilledSlot:
+        """A decoder filled a slot."""
+        times = np.frombuffer(filled.times, np.int64).reshape(-1, len(IMAGE_TIMES))
+        slot = FilledSlot(filled, times, self._fill_sent_ns.pop(filled.slot))
         self.first_read_ns = min(self.first_read_ns or filled.began_ns, filled.began_ns)
-        self.read_ns += filled.read_ns
-        self.decode_ns += filled.decode_ns
-        self.n_decoded += n_samples
+        stages, (_, read, decode, resample) = self.stages, times.sum(axis=0).tolist()
+        stages.n_decoded += len(times)
+        stages.read_ns += read
+        stages.decode_ns += decode
+        stages.resample_ns += resample
+        stages.fill_wait_ns += filled.began_ns - slot.sent_ns
+        stages.fill_ns += filled.ended_ns - filled.began_ns
         self.decode_paths.update(filled.paths)
+        self.processes.thread(decoder, -1, filled.began_ns).take(filled.spent, self.began_ns)
+        return slot
+
+    def skip(self, slot: FilledSlot) -> None:
+        """None of the slot's images could be decoded: the hub settles it at once."""
+        self.last_result_ns = time.perf_counter_ns()
+        self.stages.result_wait_ns += self.last_result_ns - slot.message.ended_ns
+
+    def take_done(self, feeder: Member, done: Done, slot: FilledSlot, rows: list[int], taken_up_ns: int) -> None:
+        """A chip's slot was ranked. rows : those with an image; taken_up_ns : when the hub began with it"""
+        now_ns = self.last_result_ns = time.perf_counter_ns()
+        stages, chip = self.stages, self.chips[done.device]
+        chip.add(done, slot, len(rows))
+        stages.n_ranked += len(rows)
+        stages.n_slots += 1
+        stages.slot_wait_ns += done.submitted_ns - slot.message.ended_ns
+        stages.device_ns += done.done_ns - done.submitted_ns
+        stages.result_wait_ns += taken_up_ns - done.done_ns
+        stages.rank_ns += now_ns - taken_up_ns
+        self.latencies.add(now_ns - slot.times[rows, 0])
+        self.series.add_images(now_ns, len(rows))
+        lane = self._lanes[done.device] = self.processes.thread(feeder, done.device, done.submitted_ns)
+        lane.take(done.spent, self.began_ns)
+
+    def died(self, member: Member, cause: str) -> None:
+        """A process ended during the run."""
+        self.processes.died(member, cause)
+
+    def finish(self) -> None:
+        """The run is over."""
+        self.processes.finish(max(self.last_result_ns, self.began_ns))
 
     @property
     def wall_ns(self) -> int:
@@ -83,8 +204,32 @@ class RunTally:
     @property
     def end_to_end_per_s(self) -> float:
         """Images per second from the first byte read to the last result, failed ones included in neither."""
-        return per_second(self.n_ranked, self.wall_ns)
+        return per_second(self.stages.n_ranked, self.wall_ns)
 
     def interface_per_s(self, batch: int) -> float:
         """Images per second of all chips alone, measured on all at once."""
-        return sum(chip.interface_per_s(batch) for chip in self.chips.values())
+        return sum(chip.sums.interface_per_s(batch) for chip in self.chips.values())
+
+    def _add_between(self, now_ns: int) -> None:
+        between, stages = self._between, self.stages
+        span_ns = now_ns - between.at_ns
+        free, filling, ready, in_flight = between.slots
+        stages.free_ns += free * span_ns
+        stages.filling_ns += filling * span_ns
+        stages.ready_ns += ready * span_ns
+        stages.in_flight_ns += in_flight * span_ns
+        self.series.add_slots(between.at_ns, now_ns, between.slots)
+        for chip in between.idle:
+            chip.idle_ns += span_ns
+        for chip in between.full:
+            chip.full_ns += span_ns
+            chip.pressed_ns += span_ns * between.is_pressed
+        for thread in between.without_room:
+            thread.room_ns += span_ns
+
+    def _mark(self, now_ns: int) -> Mark:
+        """A copy of all sums. Memory and CPU are read for it, so that a part of the run has its own."""
+        self.processes.sample_all(with_pss=False)
+        chips = {number: deepcopy(chip.sums) for number, chip in self.chips.items()}
+        stages, processes, latencies = deepcopy(self.stages), deepcopy(self.processes), deepcopy(self.latencies)
+        return Mark(now_ns, self.last_result_ns, stages, chips, processes, latencies)

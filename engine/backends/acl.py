@@ -110,17 +110,20 @@ class AclDevice:
         self._bound = False
         self._waiter_bound = False
 
-    def submit(self, batch: F32, out: F32) -> None:
+    def submit(self, batch: F32, out: F32) -> int:
         """See `Device`. Copies into pinned memory, then only queues."""
         if not self._bound:  # a thread starts without a context
             self._acl.rt("set_context", self._context)
             self._bound = True
+        full_ns = time.perf_counter_ns()
         staging = self._free.get()
+        blocked_ns = time.perf_counter_ns() - full_ns
         n = len(batch)
         staging.images[:n] = batch
         staging.out = out
         self._queue(staging, n)
         self._in_flight.put(staging)
+        return blocked_ns
 
     def wait(self) -> Completion | None:
         """See `Device`. Ends only in `synchronize_event`, which releases the GIL."""

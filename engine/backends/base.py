@@ -58,8 +58,8 @@ class Completion:
 class Device(Protocol):
     """One chip. One thread of the feeder submits, another one waits."""
 
-    def submit(self, batch: F32, out: F32) -> None:
-        """Queue one batch; blocks only while the window is full.
+    def submit(self, batch: F32, out: F32) -> int:
+        """Queue one batch; blocks only while the window is full. Returns for how many nanoseconds it was.
 
         batch : (n, channels, side, side) float32, n <= the model's batch; missing rows are padded on the device
         out   : (n, n_classes) float32, written before `wait` returns the batch's completion

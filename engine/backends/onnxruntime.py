@@ -67,8 +67,9 @@ class OnnxDevice:
         self._padded = np.zeros((model.batch, *model.shape), np.float32)
         self._queue: SimpleQueue[tuple[F32, F32] | None] = SimpleQueue()
 
-    def submit(self, batch: F32, out: F32) -> None:
+    def submit(self, batch: F32, out: F32) -> int:
         self._queue.put((batch, out))
+        return 0
 
     def wait(self) -> Completion | None:
         work = self._queue.get()

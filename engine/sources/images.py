@@ -34,6 +34,10 @@ class ImageSource:
         self._names = names
         self._preprocess = preprocess
 
+    @property
+    def resample_ns(self) -> int:
+        return self._preprocess.resample.ns
+
     def read(self, sample: int) -> bytes:
         return read_file(self._names.path(sample))
 

@@ -58,6 +58,8 @@ class TensorStore:
 class TensorSource:
     """Reads tensors into a buffer of its own and copies them to their rows."""
 
+    resample_ns = 0
+
     def __init__(self, names: NameTable, spec: PreprocessSpec, tensor: TensorFormat) -> None:
         self._names = names
         self._spec = spec

@@ -1,0 +1,51 @@
+"""Latencies of any number of images in a few kilobytes: a histogram with buckets of equal ratio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+#: Buckets per factor of two: an image's latency is known to 1.1 %.
+PER_OCTAVE = 64
+#: 2**40 ns are 18 minutes; what is later is counted in the last bucket.
+OCTAVES = 40
+
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass
+class Latencies:
+    """counts : (OCTAVES * PER_OCTAVE,) int64, images per bucket; bucket i begins at 2**(i / PER_OCTAVE) ns."""
+
+    counts: I64 = field(default_factory=lambda: np.zeros(OCTAVES * PER_OCTAVE, np.int64))
+    max_ns: int = 0
+
+    def add(self, latencies_ns: I64) -> None:
+        """latencies_ns : (n,) int64, one per image, n >= 1"""
+        buckets = (np.log2(np.maximum(latencies_ns, 1)) * PER_OCTAVE).astype(np.int64)
+        np.add.at(self.counts, np.minimum(buckets, len(self.counts) - 1), 1)
+        self.max_ns = max(self.max_ns, int(latencies_ns.max()))
+
+    def since(self, before: Latencies) -> Latencies:
+        """What was added since `before`; the maximum is that of the whole."""
+        return Latencies(self.counts - before.counts, self.max_ns)
+
+    def percentile_ns(self, percent: float) -> float:
+        """The latency that `percent` of the images did not exceed, to the middle of its bucket; 0 without images."""
+        n = int(self.counts.sum())
+        if n == 0:
+            return 0.0
+        bucket = int(np.searchsorted(np.cumsum(self.counts), max(1, np.ceil(n * percent / 100))))
+        return min(float(2 ** ((bucket + 0.5) / PER_OCTAVE)), float(self.max_ns))
+
+    def histogram(self, per_octave: int) -> tuple[list[float], list[int]]:
+        """(edges in ns, counts): the buckets in use, merged to `per_octave` per factor of two."""
+        merged = self.counts.reshape(-1, PER_OCTAVE // per_octave).sum(axis=1)
+        used = np.flatnonzero(merged)
+        if not len(used):
+            return [], []
+        low, high = int(used[0]), int(used[-1]) + 1
+        edges = [float(2 ** (i / per_octave)) for i in range(low, high + 1)]
+        return edges, [int(count) for count in merged[low:high]]

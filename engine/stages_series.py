@@ -1,0 +1,71 @@
+"""What happened when, in a bounded number of intervals of equal length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.ledger import SlotState
+
+#: More intervals are merged in pairs: enough for a picture, and little enough for run.json.
+MOST_INTERVALS = 600
+#: Length of the first intervals: 600 of them are 12 s.
+FIRST_INTERVAL_NS = 20_000_000
+STATES = tuple(SlotState)
+
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass
+class Series:
+    """Sums per interval since `began_ns`.
+
+    images : (n,) int64, images ranked     last_result_ns : (n,) int64, when the last of them was, 0 without
+    slots  : (n, 4) int64, slot-nanoseconds in each state of `SlotState`
+    """
+
+    began_ns: int = 0
+    interval_ns: int = FIRST_INTERVAL_NS
+    images: I64 = field(default_factory=lambda: np.zeros(MOST_INTERVALS, np.int64))
+    last_result_ns: I64 = field(default_factory=lambda: np.zeros(MOST_INTERVALS, np.int64))
+    slots: I64 = field(default_factory=lambda: np.zeros((MOST_INTERVALS, len(STATES)), np.int64))
+
+    def add_images(self, now_ns: int, n: int) -> None:
+        """`n` images were ranked now."""
+        at = self._index(now_ns)
+        self.images[at] += n
+        self.last_result_ns[at] = now_ns
+
+    def add_slots(self, from_ns: int, to_ns: int, n_slots: tuple[int, ...]) -> None:
+        """From then until then so many slots were in each state; times never go back."""
+        last = self._index(to_ns)
+        while from_ns < to_ns:
+            at = min(self._index(from_ns), last)
+            end_ns = to_ns if at == last else self.began_ns + (at + 1) * self.interval_ns
+            row, span_ns = self.slots[at], end_ns - from_ns
+            for state, n in enumerate(n_slots):
+                row[state] += n * span_ns
+            from_ns = end_ns
+
+    def n_whole(self, to_ns: int) -> int:
+        """Intervals that were over at that time."""
+        return min(max(to_ns - self.began_ns, 0) // self.interval_ns, MOST_INTERVALS)
+
+    def _index(self, now_ns: int) -> int:
+        at = max(now_ns - self.began_ns, 0) // self.interval_ns
+        while at >= MOST_INTERVALS:
+            self._merge()
+            at //= 2
+        return at
+
+    def _merge(self) -> None:
+        """Neighbours become one; the second half is empty again."""
+        half = MOST_INTERVALS // 2
+        self.images[:half] = self.images[0::2] + self.images[1::2]
+        self.last_result_ns[:half] = np.maximum(self.last_result_ns[0::2], self.last_result_ns[1::2])
+        self.slots[:half] = self.slots[0::2] + self.slots[1::2]
+        for column in (self.images, self.last_result_ns, self.slots):
+            column[half:] = 0
+        self.interval_ns *= 2
