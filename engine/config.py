@@ -52,6 +52,8 @@ class RunConfig:
     profile: str = DEFAULT_PROFILE
     label_offset: int | None = None
     max_failed_percent: float = 1.0
+    journal: bool = True
+    resume: bool = False
 
 
 def parse_devices(text: str) -> tuple[int, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DataError, ResourceError
-from engine.leftovers import remove_dumps
+from engine.leftovers import DUMPS, remove_dumps
 from engine.names import NameTable
 
 #: 9 significant digits bring back every float32 exactly.
@@ -20,12 +21,15 @@ OUTPUT_NUMBER = 1
 class Dump:
     """Writes the scores of each image of the first pass."""
 
-    def __init__(self, out: Path, names: NameTable, kind: str) -> None:
+    def __init__(self, out: Path, names: NameTable, kind: str, is_continued: bool = False) -> None:
+        """is_continued : the folders hold files of an earlier part of this run, which stay"""
         self._out = out
         self._names = names
         self._kind = kind
+        self._is_continued = is_continued
         self._folders: dict[int, Path] = {}
-        remove_dumps(out)
+        if not is_continued:
+            remove_dumps(out)
         stems: set[str] = set()
         for sample in range(len(names)):
             stem = Path(names.name(sample)).stem
@@ -39,6 +43,11 @@ class Dump:
         for row, sample in zip(rows, samples, strict=True):
             path = folder / f"{Path(self._names.name(sample)).stem}_{OUTPUT_NUMBER}.{self._kind}"
             try:
+                if (
+                    self._is_continued
+                ):  # the earlier part wrote it from another device, but was cut off before it was sure
+                    for other in self._out.glob(f"{DUMPS}/{glob.escape(path.name)}"):
+                        other.unlink()
                 self._write(path, row)
             except OSError as error:
                 raise ResourceError(f"dump {path} cannot be written: {error.strerror}") from error

@@ -12,7 +12,9 @@
     ├── DumpError           10     outputs of images are missing, one too many or unreadable: run those images again
     ├── GateError           11     an accuracy or a difference is outside its gate
     ├── InconclusiveError   12     the images are too few to decide a gate
-    └── ChipLostError       14     a chip was lost and the others did its work; the results are complete
+    ├── InUseError          13     another run writes into the same folder
+    ├── ChipLostError       14     a chip was lost and the others did its work; the results are complete
+    └── StallError          15     nothing moved for too long; the run can be resumed
 
 An interrupted run exits with 130, an unexpected exception with 1.
 Messages are one line: what, where, what was needed, what to do.
@@ -105,7 +107,19 @@ class InconclusiveError(EngineError):
     exit_code = 12
 
 
+class InUseError(EngineError):
+    """Another run holds the folder."""
+
+    exit_code = 13
+
+
 class ChipLostError(EngineError):
     """A chip was lost during the run; the others did its work, so the results are complete."""
 
     exit_code = 14
+
+
+class StallError(EngineError):
+    """Nothing moved for too long; what was done is kept."""
+
+    exit_code = 15

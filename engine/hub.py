@@ -16,6 +16,7 @@ from engine.arena import Arena
 from engine.collector import Collector
 from engine.crew import Crew, Death, Member
 from engine.errors import DeviceError, WorkerError
+from engine.journal import Journal
 from engine.ledger import FAILED, SCORED, Ledger
 from engine.messages import RESTART, Attach, ChipLost, Done, Failed, Fill, Filled, Message, Opened, Run, Started
 from engine.tally import FilledSlot, RunTally
@@ -37,6 +38,7 @@ class Watcher:
     progress: Callable[[int, int], None]  # positions settled, right at first
     notice: Callable[[str], None]  # one line that the user must see
     dump: Callable[[np.ndarray, list[int], int], None] | None = None  # rows, samples, device
+    journal: Journal | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Hub:
             if deadline_ns is not None and time.perf_counter_ns() > deadline_ns:
                 self.stop()
             watcher.progress(self._ledger.n_scored + self._ledger.n_failed, self._collector.n_top1)
+            if watcher.journal is not None:
+                watcher.journal.tick()
 
     def stop(self) -> None:
         """Hand nothing more out; what is in the slots is finished and counted."""
@@ -181,10 +185,14 @@ class Hub:
         if self._watcher.dump is not None and positions[0] < self._n_samples:
             first_pass = [position for position in positions if position < self._n_samples]
             self._watcher.dump(outputs[: len(first_pass)], first_pass, device)
+        if self._watcher.journal is not None:  # last: what it holds is done
+            self._watcher.journal.scored(positions, self._collector)
 
     def _fail(self, position: int, reason: str) -> None:
         self._ledger.settle(position, FAILED)
         self._collector.fail(position % self._n_samples, reason)
+        if self._watcher.journal is not None:
+            self._watcher.journal.failed(position, reason)
 
     def _bury(self, member: Member, death: Death) -> None:
         """Take back what a dead process held, and start another one in its place."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
+import numpy.typing as npt
 
 #: A position over which this many decoders died is decoded in a slot of its own ...
 DEATHS_BEFORE_ISOLATION = 2
@@ -136,6 +137,24 @@ class Ledger:
             self.n_scored += 1
         else:
             self.n_failed += 1
+
+    def restore(self, positions: npt.NDArray[np.int64], outcome: int) -> None:
+        """Settle what an earlier part of this run has settled, before anything is handed out; then call `resume`."""
+        if (self._settled[positions] != PENDING).any():
+            raise LedgerError(f"a position of {positions[0]}..{positions[-1]} was settled twice")
+        self._settled[positions] = outcome
+        if outcome == SCORED:
+            self.n_scored += len(positions)
+        else:
+            self.n_failed += len(positions)
+
+    def resume(self) -> None:
+        """Hand out only what `restore` has not settled."""
+        settled = np.flatnonzero(self._settled)
+        self._next = int(settled[-1]) + 1 if len(settled) else 0
+        holes = np.flatnonzero(self._settled[: self._next] == PENDING).tolist()
+        step = self._images_per_slot
+        self._returned.extend(holes[start : start + step] for start in range(0, len(holes), step))
 
     def decoder_died(self, decoder: int) -> tuple[list[int], list[int]]:
         """Take back what a dead decoder held.

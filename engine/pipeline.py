@@ -22,6 +22,7 @@ from engine.errors import DataError, EngineError, ModelError
 from engine.host import check_memory
 from engine.hub import Hub, LostChip, Watcher
 from engine.index import DataIndex
+from engine.journal import Totals
 from engine.layout import ArenaLayout, ImageLayout, batches_per_slot, default_n_slots
 from engine.ledger import Ledger
 from engine.messages import Opened
@@ -59,11 +60,17 @@ class Outcome:
     label_offset: int
     collector: Collector
     tally: RunTally
-    n_settled: int
+    n_scored: int  # positions, those of earlier parts of a resumed run included
+    n_failed: int
     n_positions: int
+    restored: Totals  # what earlier parts have settled
     lost_chips: dict[int, LostChip]
     was_interrupted: bool
     error: EngineError | None  # what ended the run early; what was scored until then is kept
+
+    @property
+    def n_settled(self) -> int:
+        return self.n_scored + self.n_failed
 
 
 def run_pipeline(plan: Plan, watcher: Watcher) -> Outcome:
@@ -147,6 +154,7 @@ def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Aren
     n_positions = len(plan.index) * plan.repeat
     ledger = Ledger(n_positions, layout.n_slots, layout.images_per_slot)
     collector = Collector.of((plan.index.labels + offset).astype(np.int32))
+    restored = watcher.journal.restore(ledger, collector) if watcher.journal is not None else Totals()
     tally = RunTally.of(plan.device_job.devices)
     hub = Hub(crew, arena, ledger, collector, tally)
     credit = slots_of_credit(plan.device_job.window, layout.images_per_slot // opened.batch)
@@ -158,9 +166,19 @@ def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Aren
         except EngineError as caught:
             error = caught
     tally.finish()
-    n_settled = ledger.n_scored + ledger.n_failed
     return Outcome(
-        opened, layout, offset, collector, tally, n_settled, n_positions, hub.lost_chips, bool(signals), error
+        opened,
+        layout,
+        offset,
+        collector,
+        tally,
+        ledger.n_scored,
+        ledger.n_failed,
+        n_positions,
+        restored,
+        hub.lost_chips,
+        bool(signals),
+        error,
     )
 
 

@@ -24,7 +24,7 @@ class Progress:
         self._label = label
         self._shows_accuracy = shows_accuracy
         self._began_s = self._said_s = 0.0  # set by the first call: starting the processes is not counted
-        self._n_done = 0
+        self._n_done = self._n_before = 0
         self._bar = (
             tqdm(total=n_positions, desc=label, unit="img", dynamic_ncols=True, mininterval=REFRESH_S, file=sys.stderr)
             if sys.stderr.isatty()
@@ -35,6 +35,10 @@ class Progress:
         """`n_done` positions are settled, `n_top1` of them right at first."""
         if not self._began_s:
             self._began_s = self._said_s = time.perf_counter()
+            self._n_before = self._n_done = n_done  # of earlier parts of a resumed run: no rate counts them
+            if self._bar is not None:
+                self._bar.update(n_done)
+                self._bar.initial = n_done
             if self._bar is None:
                 self.notice(f"{self._label}: started" + (f", {self._n_positions} images" if self._n_positions else ""))
         if n_done == self._n_done:
@@ -60,7 +64,7 @@ class Progress:
 
     def _say(self, n_done: int, top1: str) -> None:
         self._said_s = time.perf_counter()
-        rate = n_done / (self._said_s - self._began_s)
+        rate = (n_done - self._n_before) / (self._said_s - self._began_s)
         done, left = f"{n_done} images", ""
         if self._n_positions:
             done = f"{n_done}/{self._n_positions} images"

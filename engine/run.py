@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engine import host, results
 from engine.backends.base import DeviceJob
+from engine.claim import claimed
 from engine.config import RunConfig
 from engine.dump import Dump
 from engine.errors import ConfigError, ResourceError
 from engine.hub import Watcher
 from engine.index import DataIndex, read_index
+from engine.journal import Journal, identity_of
 from engine.models import Model, Target, resolve_model, simulated_soc
 from engine.pipeline import Outcome, Plan, run_pipeline
 from engine.presets import find_preset
@@ -46,21 +49,46 @@ class Prepared:
 def execute(config: RunConfig, say: Callable[[str], None]) -> tuple[results.Report, Outcome, DataIndex]:
     """Run, write the results, and return them. Raises EngineError for what is wrong before the first image."""
     prepared = prepare(config, say)
-    ceilings = [measure_ceiling(prepared)] if config.measure_ceiling else []
-    outcome = _run(prepared)
-    if config.measure_ceiling and outcome.error is None and not outcome.was_interrupted:
-        ceilings.append(measure_ceiling(prepared))
-    report = results.make_report(prepared.config, prepared.index, prepared.model, outcome, max(ceilings, default=None))
-    results.write(report, prepared.index, outcome)
+    with claimed(config.out, say):
+        ceilings = [measure_ceiling(prepared)] if config.measure_ceiling else []
+        with journal_of(prepared, say) as journal:
+            outcome = _run(prepared, journal)
+            if config.measure_ceiling and outcome.error is None and not outcome.was_interrupted:
+                ceilings.append(measure_ceiling(prepared))
+            best = max(ceilings, default=None)
+            report = results.make_report(prepared.config, prepared.index, prepared.model, outcome, best)
+            results.write(report, prepared.index, outcome)
+            if journal is not None and outcome.n_settled == outcome.n_positions:
+                journal.discard()
     return report, outcome, prepared.index
 
 
-def _run(prepared: Prepared) -> Outcome:
+@contextlib.contextmanager
+def journal_of(prepared: Prepared, say: Callable[[str], None]) -> Iterator[Journal | None]:
+    """The run's journal, if it wants one; what was appended is on disk at the end, whatever ended it."""
+    config = prepared.config
+    if not config.journal:
+        yield None
+        return
+    identity = identity_of(config, prepared.index, prepared.model)
+    journal = Journal(config, identity, len(prepared.index))
+    for note in journal.notes:
+        say(note)
+    try:
+        yield journal
+    finally:
+        if journal.is_open:  # not complete: nobody discarded it
+            with contextlib.suppress(ResourceError):  # a full disk ended the run: the file holds what it held before
+                journal.close()
+            say(f"not complete; make it so with: engine run --resume {config.out}")
+
+
+def _run(prepared: Prepared, journal: Journal | None) -> Outcome:
     config, names = prepared.config, prepared.index.names
     progress = Progress(len(prepared.index) * config.repeat, "run", shows_accuracy=config.backend != "null")
-    dump = Dump(config.out, names, config.dump) if config.dump else None
+    dump = Dump(config.out, names, config.dump, is_continued=config.resume) if config.dump else None
     try:
-        return run_pipeline(prepared.plan, Watcher(progress, progress.notice, dump))
+        return run_pipeline(prepared.plan, Watcher(progress, progress.notice, dump, journal))
     finally:
         progress.close()
 

@@ -65,10 +65,19 @@ from engine.terminal import say, warn
     type=click.FloatRange(0, 100),
     help="More failed images than this end with exit code 8.",
 )
+@click.option("--resume", "resume_dir", type=PATH, help="Go on with the unfinished run in this --out folder.")
+@click.option(
+    "--journal/--no-journal",
+    default=True,
+    show_default=True,
+    help="Keep what is done on disk during the run, for --resume.",
+)
 @click.option("--config", "config_file", type=PATH, help="TOML file of these options; the command line wins.")
 @click.pass_context
-def command(ctx: click.Context, /, config_file: Path | None, **options: Any) -> None:
+def command(ctx: click.Context, /, config_file: Path | None, resume_dir: Path | None, **options: Any) -> None:
     """Evaluate a model on a data set: real JPEGs in, Top-1..Top-5 and throughput out."""
+    if resume_dir is not None:
+        options = over_journal(ctx, resume_dir, options)
     if config_file is not None:
         options = over_file(ctx, config_file, options)
     if options["data"] is None:
@@ -80,21 +89,46 @@ def command(ctx: click.Context, /, config_file: Path | None, **options: Any) -> 
 
 def over_file(ctx: click.Context, path: Path, options: dict[str, Any]) -> dict[str, Any]:
     """Options from the file, where the command line does not give them; each checked as if it had been typed."""
-    from click.core import ParameterSource
-
     from engine.config import read_config_file
 
-    parameters = {p.name: p for p in ctx.command.params if isinstance(p, click.Option) and p.name != "config_file"}
-    merged = dict(options)
-    for name, value in read_config_file(path, {str(name) for name in parameters}).items():
+    return merge(ctx, options, read_config_file(path, set(_parameters(ctx))), str(path))
+
+
+def over_journal(ctx: click.Context, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the unfinished run in `folder`, where the command line does not give them."""
+    from click.core import ParameterSource
+
+    from engine.journal import read_journal
+
+    theirs = read_journal(folder).header["options"]
+    known = {name: value for name, value in theirs.items() if value is not None and name in _parameters(ctx)}
+    if ctx.get_parameter_source("out") is ParameterSource.COMMANDLINE and options["out"] != folder:
+        raise ConfigError(f"--resume {folder} writes to that folder: leave --out {options['out']} away")
+    return {**merge(ctx, options, known, f"the journal in {folder}"), "out": folder, "resume": True, "journal": True}
+
+
+def merge(ctx: click.Context, options: dict[str, Any], theirs: dict[str, Any], where: str) -> dict[str, Any]:
+    """`options` with `theirs` for those that the command line does not give."""
+    from click.core import ParameterSource
+
+    parameters, merged = _parameters(ctx), dict(options)
+    for name, value in theirs.items():
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             continue
-        parameter = parameters[name]
         try:
-            merged[name] = parameter.type_cast_value(ctx, value if isinstance(value, bool) else str(value))
+            merged[name] = parameters[name].type_cast_value(ctx, value if isinstance(value, bool) else str(value))
         except click.BadParameter as error:
-            raise ConfigError(f"option {name} in {path}: {error.message}") from error
+            raise ConfigError(f"option {name} in {where}: {error.message}") from error
     return merged
+
+
+def _parameters(ctx: click.Context) -> dict[str, click.Option]:
+    """Options that a file may give, by name."""
+    return {
+        str(p.name): p
+        for p in ctx.command.params
+        if isinstance(p, click.Option) and p.name not in ("config_file", "resume_dir")
+    }
 
 
 def make_config(options: dict[str, Any]) -> Any:
