@@ -24,6 +24,7 @@ COMMANDS = (
     "score",
     "compare",
     "export",
+    "compile",
 )
 
 
