@@ -17,7 +17,7 @@ from engine.accuracy.guide import guide_document
 from engine.collector import NAN, SCORED, TOP, Predictions
 from engine.errors import DataError, DumpError, ModelError
 from engine.index import DataIndex
-from engine.labels.files import read_labels
+from engine.labels.files import read_label_file
 from engine.names import NameTable, natural_key, sample_key
 from kernels.rank import rank_rows
 
@@ -56,6 +56,7 @@ class Score:
 
     in_top : images whose class is among the first 1 .. 5        in_top_lower : the same with ties to the lower class
     n_tied : images whose class shares its score with another one        n_nan : images with a NaN, counted as wrong
+    notes : what the user must know of the labels
     """
 
     index: DataIndex
@@ -66,6 +67,7 @@ class Score:
     in_top_lower: tuple[int, ...]
     n_tied: int
     n_nan: int
+    notes: tuple[str, ...] = ()
 
     @property
     def n_images(self) -> int:
@@ -84,7 +86,7 @@ def score_dumps(dump: Path, labels: Path | dict[str, int], options: ScoreOptions
     files that hold no scores or unlike numbers of classes; ModelError for a number of classes that was not asked for;
     DataError for labels that cannot be used.
     """
-    classes = labels_by_key(labels)
+    classes, notes = labels_by_key(labels)
     dumps = find_dumps(dump, options.output)
     _require_each_once(dumps, classes, "the labels" if isinstance(labels, dict) else str(labels))
     keys = sorted(classes, key=natural_key)
@@ -100,12 +102,12 @@ def score_dumps(dump: Path, labels: Path | dict[str, int], options: ScoreOptions
     in_top = tuple(predictions.n_in_top(k) for k in range(1, TOP + 1))
     lower = tuple(int(np.count_nonzero((ranking.lower >= 1) & (ranking.lower <= k))) for k in range(1, TOP + 1))
     n_nan = int(np.count_nonzero(predictions.states == NAN))
-    return Score(index, predictions, n_classes, offset, in_top, lower, ranking.n_tied, n_nan)
+    return Score(index, predictions, n_classes, offset, in_top, lower, ranking.n_tied, n_nan, notes)
 
 
-def labels_by_key(labels: Path | dict[str, int]) -> dict[str, int]:
-    """{sample key: class}; DataError where two labelled names are one sample."""
-    named = labels if isinstance(labels, dict) else read_labels(labels)
+def labels_by_key(labels: Path | dict[str, int]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """({sample key: class}, notes on the file); DataError where two labelled names are one sample."""
+    named, notes = (labels, ()) if isinstance(labels, dict) else _of_file(labels)
     classes: dict[str, int] = {}
     for name, class_id in named.items():
         key = sample_key(name)
@@ -116,7 +118,12 @@ def labels_by_key(labels: Path | dict[str, int]) -> dict[str, int]:
         classes[key] = class_id
     if not classes:
         raise DataError(f"no labels in {labels}: needed one line 'NAME CLASS' per image")
-    return classes
+    return classes, notes
+
+
+def _of_file(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    file = read_label_file(path)
+    return file.classes, file.notes
 
 
 def _require_each_once(dumps: DumpSet, classes: dict[str, int], where: str) -> None:

@@ -68,6 +68,8 @@ def command(dump: Path, labels: Path, out: Path, predictions: Path | None, **opt
     if predictions is not None:
         text = predictions_csv(score.index, score.predictions)
         atomic_write(predictions, text.encode("utf-8", "surrogateescape"))
+    for note in score.notes:
+        warn(note)
     _tell(score, out)
 
 
