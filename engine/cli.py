@@ -21,6 +21,7 @@ COMMANDS = (
     "run",
     "demo",
     "verify",
+    "bench",
     "score",
     "compare",
     "export",
