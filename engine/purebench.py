@@ -210,5 +210,3 @@ class _Lane:
                 self._completions.append(completion)
         except DeviceError as error:
             self._error = error
-
-

@@ -13,8 +13,8 @@ from engine.files import atomic_write
 from engine.purebench import PERCENTILES, BatchBench
 
 STAGES = ("h2d", "execute", "d2h")
-#: A larger batch that is slower per image than a smaller one by more than this is a cliff. The guide's ResNeXt101 falls by
-#: 35 % from batch 16 to 32; the spread of its other batches is under 2 %.
+#: A larger batch that is slower per image than a smaller one by more than this is a cliff. The guide's ResNeXt101
+#: falls by 35 % from batch 16 to 32; its batches from 4 to 16 differ by 1 %.
 CLIFF_PERCENT = 10.0
 #: Below this part of the chips' own rate, the host's clock measures something else than the chips.
 HOST_BOUND = 0.8
@@ -54,9 +54,7 @@ def find_cliffs(benches: Sequence[BatchBench]) -> list[Cliff]:
 
 def pure_infer_line(bench: BatchBench, chip: int) -> str:
     """The content of the old tool's file: 6 significant digits, units glued on."""
-    return (
-        f"ave_throughputRate = {bench.rate_per_s(chip):.6g}samples/s, ave_latency = {bench.latency_ms(chip):.6g}ms\n"
-    )
+    return f"ave_throughputRate = {bench.rate_per_s(chip):.6g}samples/s, ave_latency = {bench.latency_ms(chip):.6g}ms\n"
 
 
 def write_pure_infer(bench: BatchBench, stem: str, out: Path) -> list[Path]:
@@ -79,9 +77,7 @@ def table(benches: Sequence[BatchBench]) -> list[str]:
         execute = bench.percentiles_ms("execute")
         times = " ".join(f"{execute[percent]:7.2f}" for percent in PERCENTILES)
         copies = f"{bench.percentiles_ms('h2d')[50]:6.2f} {bench.percentiles_ms('d2h')[50]:7.2f}"
-        lines.append(
-            f"{bench.batch:5}  {times} {copies} {mean_rate_per_s(bench):10.2f} {bench.interface_per_s:11.2f}"
-        )
+        lines.append(f"{bench.batch:5}  {times} {copies} {mean_rate_per_s(bench):10.2f} {bench.interface_per_s:11.2f}")
     return lines
 
 
@@ -90,8 +86,8 @@ def cliff_lines(cliffs: Sequence[Cliff], model: str) -> list[str]:
     lines = []
     for cliff in cliffs:
         lines += [
-            f"CLIFF at batch {cliff.batch}: {cliff.rate_per_s:.2f} images/s per chip, {cliff.percent:.0f} % below batch "
-            f"{cliff.best_batch} ({cliff.best_per_s:.2f})",
+            f"CLIFF at batch {cliff.batch}: {cliff.rate_per_s:.2f} images/s per chip, {cliff.percent:.0f} % below "
+            f"batch {cliff.best_batch} ({cliff.best_per_s:.2f})",
             f"  run with --batch {cliff.best_batch}; to see which operators grow faster than the batch:",
             f"  engine profile --model {model} --batch {cliff.batch}, and the same with --batch {cliff.best_batch}",
             "  rule out a busy chip (npu-smi info: AICore must be 0 % before) and a hot one (temperature)",

@@ -102,7 +102,7 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
         say(note)
     if config.limit is not None:
         index = index.first(config.limit)
-    _make_folder(config.out)
+    make_out_folder(config.out)
     model = resolve_model(config.model, config.backend, target_of(config, spec))
     warm_up(spec, say)
     n_workers, n_threads = divide_cores(config)
@@ -200,7 +200,8 @@ def measure_ceiling(prepared: Prepared) -> float:
     return outcome.tally.end_to_end_per_s
 
 
-def _make_folder(out: Path) -> None:
+def make_out_folder(out: Path) -> None:
+    """The folder for results, made if need be; ConfigError or ResourceError where nothing can be written there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / ".engine-probe"

@@ -41,8 +41,8 @@ def command(batch: str, json_path: Path | None, **options: Any) -> None:
     All chips work at once, so nothing is multiplied by 4. Each batch size runs in a fresh process. Models compiled for
     one batch are found by their names: --model X_bs1.om --batch 1,4 takes X_bs1.om and X_bs4.om.
 
-    Writes PureInfer_perf_of_<model>_in_device_<d>.txt as the old benchmark tool does, prints a table with percentiles of
-    execute and copy times, and flags batch sizes that are slower per image than smaller ones.
+    Writes PureInfer_perf_of_<model>_in_device_<d>.txt as the old benchmark tool does, prints a table with percentiles
+    of execute and copy times, and flags batch sizes that are slower per image than smaller ones.
 
     \b
     engine bench --model resnext101_32x8d_bs1.om --batch 1,4,8,16,32 --devices 0-3
