@@ -24,11 +24,11 @@ F32 = npt.NDArray[np.float32]
 class Slot:
     """Views of one slot; whoever was sent its number owns it.
 
-    inputs  : (images_per_slot, channels, side, side) float32
+    inputs  : (images_per_slot, *shape of one image) of the model's dtype
     outputs : (images_per_slot, n_classes) float32
     """
 
-    inputs: F32
+    inputs: npt.NDArray[Any]
     outputs: F32
 
 
@@ -51,7 +51,8 @@ class Arena:
         n = layout.images_per_slot
         start = number * layout.slot_bytes
         middle = start + layout.input_bytes
-        inputs = whole[start : start + n * layout.image.n_bytes].view(np.float32).reshape(n, *layout.image.shape)
+        dtype, shape = layout.image.tensor.numpy_dtype, layout.image.shape
+        inputs = whole[start : start + n * layout.image.n_bytes].view(dtype).reshape(n, *shape)
         outputs = whole[middle : middle + n * layout.n_classes * 4].view(np.float32).reshape(n, layout.n_classes)
         return Slot(inputs, outputs)
 

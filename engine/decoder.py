@@ -17,7 +17,7 @@ from engine.names import NameTable
 from engine.process import begin, failures_reported
 from engine.sources.base import Source, Store
 from engine.stages_clock import BUSY, STARVED, LapClock
-from kernels.spec import ImageError, PreprocessSpec, TensorFormat
+from kernels.spec import ImageError, PreprocessSpec
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ def decoder_main(ends: ChannelEnds, job: DecoderJob) -> None:
     hub = ends.open()
     with failures_reported(hub, "decoder"):
         names = NameTable.mapped(job.root, job.names.detach())
-        source = job.store.open(names, job.spec, TensorFormat())
-        arena = Arena(job.arena.detach(), _attach(hub.receive()).layout)
+        layout = _attach(hub.receive()).layout
+        source = job.store.open(names, job.spec, layout.image.tensor)
+        arena = Arena(job.arena.detach(), layout)
         hub.send(Started())
         decode_forever(hub, arena, source)
 

@@ -86,10 +86,12 @@ def opened(backend: Backend) -> Opened:
         model.name,
         model.batch,
         list(model.shape),
+        [model.tensor.dtype, model.tensor.layout],
         model.n_classes,
         backend.device_name,
         backend.simulated,
         backend.profile,
+        backend.notices,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.errors import ConfigError
+from kernels.spec import FLOAT32_NCHW, TensorFormat
 
 #: mmap works in pages; slots start on one so that a device can register or copy them without sharing a page.
 PAGE_BYTES = 4096
@@ -24,18 +25,18 @@ def round_up(n: int, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class ImageLayout:
-    """One input image as the model takes it: (channels, side, side) float32."""
+    """One input image as the model takes it: a square of three channels, in the model's own tensor format."""
 
     side: int
-    channels: int = 3
+    tensor: TensorFormat = FLOAT32_NCHW
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.side, self.side)
+        return self.tensor.shape(self.side)
 
     @property
     def n_bytes(self) -> int:
-        return self.channels * self.side * self.side * FLOAT32_BYTES
+        return self.tensor.row_bytes(self.side)
 
 
 @dataclass(frozen=True)

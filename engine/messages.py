@@ -16,6 +16,7 @@ import msgpack
 
 from engine import errors
 from engine.layout import ArenaLayout, ImageLayout
+from kernels.spec import TensorFormat
 
 #: Remedies of a failed chip, see `ChipLost`.
 RESTART, GONE = "restart", "gone"
@@ -30,14 +31,18 @@ class Attach(NamedTuple):
     images_per_slot: int
     side: int
     n_classes: int
+    tensor: list[str]  # dtype and layout of a TensorFormat
 
     @classmethod
     def of(cls, layout: ArenaLayout) -> Attach:
-        return cls(layout.n_slots, layout.images_per_slot, layout.image.side, layout.n_classes)
+        tensor = layout.image.tensor
+        sizes = layout.n_slots, layout.images_per_slot, layout.image.side, layout.n_classes
+        return cls(*sizes, [tensor.dtype, tensor.layout])
 
     @property
     def layout(self) -> ArenaLayout:
-        return ArenaLayout(self.n_slots, self.images_per_slot, ImageLayout(self.side), self.n_classes)
+        image = ImageLayout(self.side, TensorFormat(*self.tensor))  # type: ignore[arg-type]
+        return ArenaLayout(self.n_slots, self.images_per_slot, image, self.n_classes)
 
 
 class Started(NamedTuple):
@@ -71,15 +76,24 @@ class Filled(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """The model is loaded on every chip, and this is what it says of itself (or what the chip's runtime says of it)."""
+    """The model is loaded on every chip, and this is what it says of itself (or what the chip's runtime says of it).
+
+    shape  : of one input image        tensor : dtype and layout of its TensorFormat
+    """
 
     name: str
     batch: int
     shape: list[int]
+    tensor: list[str]
     n_classes: int
     device_name: str
     simulated: bool
     profile: str
+    notices: list[str]
+
+    @property
+    def tensor_format(self) -> TensorFormat:
+        return TensorFormat(*self.tensor)  # type: ignore[arg-type]
 
 
 class Run(NamedTuple):

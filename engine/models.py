@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import ConfigError, ModelError
 from engine.files import atomic_path, cache_dir
 from engine.suggest import unknown
+from kernels.spec import PreprocessSpec
+
+if TYPE_CHECKING:
+    from engine.pyacl_stubs.om import Om
 
 FINGERPRINT = "fingerprint"
 LITE0 = "lite0"
 BUILT_IN = (FINGERPRINT, LITE0)
 N_CLASSES = 1000
+#: An aipp.cfg has its numbers in some digits; normalised values, which span about -2 to 2.6, may differ by this.
+AIPP_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -33,11 +40,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Target:
-    """What the file must be made for: images per execution, side of the image, and the chip's soc on `sim`."""
+    """What the file must be made for: images per execution, side of the image, and the chip's soc on `sim`.
+
+    spec : the run's preprocessing, which a model that normalises on the chip must agree with
+    """
 
     batch: int
     side: int
     soc: str = ""
+    spec: PreprocessSpec | None = None
 
 
 def resolve_model(model: str, backend: str, target: Target) -> Model:
@@ -50,7 +61,7 @@ def resolve_model(model: str, backend: str, target: Target) -> Model:
     digest = sha256_of(source)
     name = model if model in BUILT_IN else source.name
     if source.suffix == ".om":
-        return _om(source, name, digest, backend)
+        return _om(source, name, digest, backend, target)
     if backend == "onnxruntime":
         return Model(name, str(source), source, digest)
     if backend == "cann":
@@ -124,7 +135,7 @@ def _simulated(onnx: Path, digest: str, target: Target) -> Path:
     return path
 
 
-def _om(path: Path, name: str, digest: str, backend: str) -> Model:
+def _om(path: Path, name: str, digest: str, backend: str, target: Target) -> Model:
     from engine.pyacl_stubs.om import OmError, read_om
 
     if backend == "onnxruntime":
@@ -137,7 +148,31 @@ def _om(path: Path, name: str, digest: str, backend: str) -> Model:
         raise ModelError(f"the simulator cannot run {path}: {error}") from error
     if backend == "cann":
         raise ModelError(f"{path} is a simulated .om: a real chip needs one made by atc")
+    _check_simulated(path, om, target)
     return Model(name, str(path), FINGERPRINT if om.kind == FINGERPRINT else None, digest)
+
+
+def _check_simulated(path: Path, om: Om, target: Target) -> None:
+    """ModelError unless the model is for this chip and normalises as the preset does."""
+    if om.soc != target.soc:
+        raise ModelError(
+            f"{path} was made for {om.soc} but --profile simulates an {target.soc}: make it with --soc {target.soc}"
+        )
+    spec = target.spec
+    if om.aipp is None or spec is None:
+        return
+    aipp = om.aipp
+    if aipp.is_swapped:
+        raise ModelError(f"{path} swaps red and blue on the chip (rbuv_swap_switch): needed RGB, as the presets make")
+    for c, channel in enumerate("RGB"):
+        offset, factor = aipp.mean[c] + aipp.minimum[c], aipp.var_reci[c]
+        wanted_offset, wanted_factor = 255 * spec.mean[c], 1 / (255 * spec.std[c])
+        # the largest difference that a pixel's normalised value can have
+        if max(abs((v - offset) * factor - (v - wanted_offset) * wanted_factor) for v in (0, 255)) > AIPP_TOLERANCE:
+            raise ModelError(
+                f"{path} normalises {channel} as (v - {offset:g}) * {factor:.8g} on the chip but the preset as "
+                f"(v - {wanted_offset:g}) * {wanted_factor:.8g}: use the preset that it was compiled for"
+            )
 
 
 def _compile_hint(onnx: Path, target: Target) -> str:

@@ -30,6 +30,7 @@ from engine.presets import PRESETS
 from engine.startup import Startup
 from engine.tally import RunTally
 from kernels.spec import PreprocessSpec
+from kernels.warm import warm
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def run_pipeline(plan: Plan, watcher: Watcher) -> Outcome:
 def _make_arena(fd: int, plan: Plan, opened: Opened) -> ArenaLayout:
     """Check the model, then give the arena its size."""
     check_model(opened, plan)
+    warm(plan.spec, tensor=opened.tensor_format)  # other formats than float32 are compiled before a decoder needs them
     layout = plan_arena(plan, opened)
     check_memory(layout)
     allocate(fd, layout)
@@ -100,12 +102,13 @@ def _make_arena(fd: int, plan: Plan, opened: Opened) -> ArenaLayout:
 
 def check_model(opened: Opened, plan: Plan) -> None:
     """ModelError unless the model takes what the preset makes; DataError for a label that it has no class for."""
-    side = plan.spec.crop
-    if list(opened.shape) != [3, side, side]:
-        fitting = [name for name, spec in PRESETS.items() if opened.shape == [3, spec.crop, spec.crop]]
+    shape_of = opened.tensor_format.shape
+    wanted = list(shape_of(plan.spec.crop))
+    if opened.shape != wanted:
+        fitting = [name for name, spec in PRESETS.items() if opened.shape == list(shape_of(spec.crop))]
         remedy = f"use --preset {' or '.join(fitting)}" if fitting else "no preset makes that"
         raise ModelError(
-            f"{plan.model_name} takes images of shape {opened.shape} but the preset makes [3, {side}, {side}]: {remedy}"
+            f"{plan.model_name} takes images of shape {opened.shape} but the preset makes {wanted}: {remedy}"
         )
     if not plan.is_scored:
         return
@@ -145,7 +148,8 @@ def plan_arena(plan: Plan, opened: Opened) -> ArenaLayout:
     per_slot = batches_per_slot(opened.batch, len(plan.index) * plan.repeat, n_chips)
     credit = slots_of_credit(plan.device_job.window, per_slot)
     n_slots = plan.n_slots or default_n_slots(n_chips, credit, plan.n_decoders)
-    return ArenaLayout(n_slots, per_slot * opened.batch, ImageLayout(plan.spec.crop), opened.n_classes)
+    image = ImageLayout(plan.spec.crop, opened.tensor_format)
+    return ArenaLayout(n_slots, per_slot * opened.batch, image, opened.n_classes)
 
 
 def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Arena) -> Outcome:

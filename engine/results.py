@@ -87,6 +87,7 @@ def make_report(
             "name": opened.name if config.backend == "null" else model.name,
             "sha256": model.sha256,
             "n_classes": opened.n_classes,
+            "input": opened.tensor,
             "label_offset": outcome.label_offset,
         },
         "dataset": {

@@ -150,7 +150,7 @@ def simulator_options(config: RunConfig) -> dict[str, Any]:
 def target_of(config: RunConfig, spec: PreprocessSpec) -> Target:
     """What the model's file must be made for."""
     soc = simulated_soc(config.profile) if config.backend == "sim" else ""
-    return Target(config.batch, spec.crop, soc)
+    return Target(config.batch, spec.crop, soc, spec)
 
 
 def warm_up(spec: PreprocessSpec, say: Callable[[str], None]) -> None:

@@ -63,6 +63,9 @@ class Startup:
                 raise WorkerError(f"{member.title} sent {type(message).__name__} while it was starting")
 
     def _take_opened(self, feeder: Member, opened: Opened) -> None:
+        for notice in opened.notices:
+            self._notice(notice)
+        opened = opened._replace(notices=[])
         if self._layout is None:
             self._opened, self._layout = opened, self._plan_layout(opened)
             for decoder in self._crew.decoders:

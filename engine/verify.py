@@ -20,9 +20,10 @@ from engine.models import FINGERPRINT, Target, resolve_model, simulated_soc
 from engine.presets import find_preset
 from engine.sources.slow import slow_tensor
 from kernels import reference
-from kernels.spec import ImageError, PreprocessSpec
+from kernels.spec import ImageError, PreprocessSpec, TensorFormat
 
 F32 = npt.NDArray[np.float32]
+Images = npt.NDArray[Any]
 #: Predictions that differ and are listed on the terminal.
 MOST_LISTED = 20
 
@@ -45,10 +46,11 @@ def verify_result(result: Path, say: Callable[[str], None]) -> None:
     found = _read_predictions(result, index)
     spec = find_preset(config["preset"])
     scores = _scorer(document, config, spec)
+    form = TensorFormat(*document["model"]["input"])
     offset, n_classes = document["model"]["label_offset"], document["model"]["n_classes"]
     different = []
     for sample in tqdm(range(len(index)), desc="verify", unit="img", disable=not sys.stderr.isatty(), file=sys.stderr):
-        row = score_slowly(index, sample, spec, scores, (offset, n_classes))
+        row = score_slowly(index, sample, (spec, form), scores, (offset, n_classes))
         if row != found[sample]:
             different.append(f"{index.names.name(sample)}: run {_show(found[sample])}, reference {_show(row)}")
     for line in different[:MOST_LISTED]:
@@ -59,12 +61,19 @@ def verify_result(result: Path, say: Callable[[str], None]) -> None:
 
 
 def score_slowly(
-    index: DataIndex, sample: int, spec: PreprocessSpec, scores: Callable[[F32], F32], columns: tuple[int, int]
+    index: DataIndex,
+    sample: int,
+    made: tuple[PreprocessSpec, TensorFormat],
+    scores: Callable[[Images], F32],
+    columns: tuple[int, int],
 ) -> Row:
-    """One sample by Pillow and NumPy, wherever it is stored. columns : (label offset, classes of the model)"""
+    """One sample by Pillow and NumPy, wherever it is stored.
+
+    made : how an input is made, and its format        columns : (label offset, classes of the model)
+    """
     offset, n_classes = columns
     try:
-        tensor = slow_tensor(index.store, index.names, sample, spec)
+        tensor = slow_tensor(index.store, index.names, sample, *made)
     except (ImageError, OSError):
         return Row("", "")
     ranks, ids, logits = np.empty(1, np.int32), np.empty((1, 5), np.int32), np.empty((1, 5), np.float32)
@@ -73,10 +82,10 @@ def score_slowly(
     return Row(str(ranks[0]) if ranks[0] else "", " ".join(map(str, ids[0].tolist())))
 
 
-def _scorer(document: dict[str, Any], config: dict[str, Any], spec: PreprocessSpec) -> Callable[[F32], F32]:
+def _scorer(document: dict[str, Any], config: dict[str, Any], spec: PreprocessSpec) -> Callable[[Images], F32]:
     """The run's model on one tensor, without the engine's pipeline."""
     soc = simulated_soc(config["profile"]) if config["backend"] == "sim" else ""
-    target = Target(config["batch"], spec.crop, soc)
+    target = Target(config["batch"], spec.crop, soc, spec)
     model = resolve_model(config["model"], config["backend"], target)
     if model.sha256 != document["model"]["sha256"]:
         raise DataError(
@@ -90,23 +99,23 @@ def _scorer(document: dict[str, Any], config: dict[str, Any], spec: PreprocessSp
     return _onnx_scorer(Path(model.reference))
 
 
-def _fingerprint(tensor: F32, n_classes: int) -> F32:
+def _fingerprint(tensor: Images, n_classes: int) -> F32:
     scores = np.empty((1, n_classes), np.float32)
     reference.fingerprint_logits(tensor.view(np.uint8).reshape(1, -1), scores)
     return scores
 
 
-def _onnx_scorer(path: Path) -> Callable[[F32], F32]:
+def _onnx_scorer(path: Path) -> Callable[[Images], F32]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     image = session.get_inputs()[0]
     n_fixed = image.shape[0] if isinstance(image.shape[0], int) else 1
 
-    def scores(tensor: F32) -> F32:
-        whole = np.zeros((n_fixed, *tensor.shape[1:]), np.float32)
+    def scores(tensor: Images) -> F32:
+        whole = np.zeros((n_fixed, *tensor.shape[1:]), tensor.dtype)
         whole[0] = tensor[0]
-        out: F32 = session.run(None, {image.name: whole})[0][0]
+        out: F32 = session.run(None, {image.name: whole})[0][0].astype(np.float32)
         return out
 
     return scores

@@ -67,3 +67,7 @@ class TensorFormat:
         shape = self.shape(crop)
         if out.shape != shape or out.dtype != self.numpy_dtype or not out.flags.c_contiguous:
             raise ValueError(f"out must be C-contiguous {self.dtype} of shape {shape}, got {out.dtype} {out.shape}")
+
+
+#: What the guide's models take.
+FLOAT32_NCHW = TensorFormat()

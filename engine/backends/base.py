@@ -8,7 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from kernels.spec import FLOAT32_NCHW, TensorFormat
+
 F32 = npt.NDArray[np.float32]
+Images = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,14 @@ class DeviceJob:
 class ModelInfo:
     """What the loaded model says of itself.
 
-    shape : (channels, height, width) of one input image        n_classes : columns of the output
+    shape : of one input image, in the order of `tensor`        n_classes : columns of the output
     """
 
     name: str
     batch: int
     shape: tuple[int, ...]
     n_classes: int
+    tensor: TensorFormat = FLOAT32_NCHW
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,10 @@ class Completion:
 class Device(Protocol):
     """One chip. One thread of the feeder submits, another one waits."""
 
-    def submit(self, batch: F32, out: F32) -> int:
+    def submit(self, batch: Images, out: F32) -> int:
         """Queue one batch; blocks only while the window is full. Returns for how many nanoseconds it was.
 
-        batch : (n, channels, side, side) float32, n <= the model's batch; missing rows are padded on the device
+        batch : (n, *shape) of the model's dtype, n <= the model's batch; missing rows are padded on the device
         out   : (n, n_classes) float32, written before `wait` returns the batch's completion
         """
 
@@ -73,13 +77,14 @@ class Device(Protocol):
 
 
 class Backend(Protocol):
-    """All chips of one feeder process."""
+    """All chips of one feeder process. notices : lines that the user must see"""
 
     devices: dict[int, Device]
     model: ModelInfo
     device_name: str
     simulated: bool
     profile: str
+    notices: list[str]
 
     def close(self) -> None:
         """Release everything in the order that the runtime wants; the devices are idle. Idempotent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from queue import SimpleQueue
 
-from engine.backends.base import F32, Completion, Device, DeviceJob, ModelInfo
+from engine.backends.base import F32, Completion, Device, DeviceJob, Images, ModelInfo
 
 #: Columns of the outputs that are never written: as many as ImageNet's classes, so that ranking costs what it costs.
 N_CLASSES = 1000
@@ -17,7 +17,7 @@ class NullDevice:
     def __init__(self) -> None:
         self._queue: SimpleQueue[bool] = SimpleQueue()
 
-    def submit(self, batch: F32, out: F32) -> int:
+    def submit(self, batch: Images, out: F32) -> int:
         self._queue.put(True)
         return 0
 
@@ -38,6 +38,7 @@ class NullBackend:
     profile = ""
 
     def __init__(self, job: DeviceJob) -> None:
+        self.notices: list[str] = []
         self.devices: dict[int, Device] = {number: NullDevice() for number in job.devices}
         self.model = ModelInfo("null", job.batch, (3, job.side, job.side), N_CLASSES)
 

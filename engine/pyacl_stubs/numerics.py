@@ -29,10 +29,13 @@ class NumericsCache:
             _fingerprint([np.zeros((1, 8), np.uint8)], [np.zeros((1, 1), np.float32)])  # compiled from here on
             return _fingerprint
         session = self._session(om)
-        names = [value.name for value in session.get_inputs()]
+        feeds_of = [(value.name, _ORT_TYPES[value.type]) for value in session.get_inputs()]
 
         def run_onnx(inputs: Sequence[npt.NDArray[Any]], outputs: Sequence[npt.NDArray[Any]]) -> None:
-            feeds = {name: _as_float(array, om) for name, array in zip(names, inputs, strict=True)}
+            feeds = {
+                name: _network_input(array, om).astype(dtype, copy=False)
+                for (name, dtype), array in zip(feeds_of, inputs, strict=True)
+            }
             for out, result in zip(outputs, session.run(None, feeds), strict=True):
                 np.copyto(out, result, casting="same_kind")
 
@@ -58,10 +61,14 @@ def _new_session(om: Om, n_threads: int) -> Any:
         raise OmError(f"ONNX Runtime cannot load the model: {' '.join(str(error).split())}") from None
 
 
-def _as_float(array: npt.NDArray[Any], om: Om) -> npt.NDArray[np.float32]:
-    """The float32 NCHW input of the network, from what lies in device memory."""
+#: ONNX Runtime's names of the types that a network's inputs have.
+_ORT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+
+
+def _network_input(array: npt.NDArray[Any], om: Om) -> npt.NDArray[Any]:
+    """The input of the network, from what lies in device memory."""
     if om.aipp is None:
-        return array.astype(np.float32, copy=False)
+        return array
     pixels = array[..., ::-1] if om.aipp.is_swapped else array
     offset = np.array(om.aipp.mean, np.float32) + np.array(om.aipp.minimum, np.float32)
     scaled = (pixels.astype(np.float32) - offset) * np.array(om.aipp.var_reci, np.float32)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
 
+from engine.errors import EngineError
+from engine.presets import find_preset
 from engine.pyacl_stubs.om import Aipp, OmError, OmVariant, build_om
 from engine.pyacl_stubs.profile import load_profile
 
@@ -16,6 +20,10 @@ from engine.pyacl_stubs.profile import load_profile
 @click.option("--batch", default="1", show_default=True, help="Batch sizes, e.g. 1,4,16: one file each.")
 @click.option("--dynamic-batch", is_flag=True, help="One file with all batch sizes.")
 @click.option("--aipp", is_flag=True, help="uint8 NHWC input, normalised on the chip.")
+@click.option(
+    "--preset", default="resnet", show_default=True, help="Side of the image, and the normalisation of --aipp."
+)
+@click.option("--classes", default=1000, show_default=True, help="Of the fingerprint.")
 @click.option("--fp16-input", is_flag=True, help="float16 input.")
 @click.option("--fp16-output", is_flag=True, help="float16 output.")
 @click.option("--soc", default="Ascend310", show_default=True, help="Chip that it is for.")
@@ -26,6 +34,8 @@ def main(
     batch: str,
     dynamic_batch: bool,
     aipp: bool,
+    preset: str,
+    classes: int,
     fp16_input: bool,
     fp16_output: bool,
     soc: str,
@@ -41,22 +51,35 @@ def main(
         if profile:
             load_profile(profile)
         variant = OmVariant(
-            input_dtype="float16" if fp16_input else "float32",
-            output_dtype="float16" if fp16_output else "float32",
-            aipp=Aipp() if aipp else None,
+            input_dtype="float16" if fp16_input else "",
+            output_dtype="float16" if fp16_output else "",
+            aipp=_aipp(preset) if aipp else None,
             profile=profile,
         )
-        _build_all(model, output, batches, dynamic_batch, soc, variant)
-    except (OmError, ValueError) as error:
+        build = partial(build_om, model, soc=soc, image=_image(preset), n_classes=classes)
+        _build_all(build, output, batches, dynamic_batch, variant)
+    except (OmError, ValueError, EngineError) as error:
         raise click.ClickException(str(error)) from None
 
 
-def _build_all(model: str, output: Path, batches: list[int], is_dynamic: bool, soc: str, variant: OmVariant) -> None:
+def _aipp(preset: str) -> Aipp:
+    spec = find_preset(preset)
+    return Aipp.of(spec.mean, spec.std)
+
+
+def _image(preset: str) -> tuple[int, int, int]:
+    side = find_preset(preset).crop
+    return 3, side, side
+
+
+def _build_all(
+    build: Callable[..., None], output: Path, batches: list[int], is_dynamic: bool, variant: OmVariant
+) -> None:
     if is_dynamic:
-        build_om(model, output, max(batches), soc, variant=replace(variant, gears=tuple(batches)))
+        build(output, max(batches), variant=replace(variant, gears=tuple(batches)))
         click.echo(output)
         return
     for size in batches:
         path = output.with_name(f"{output.stem}_bs{size}{output.suffix}") if len(batches) > 1 else output
-        build_om(model, path, size, soc, variant=variant)
+        build(path, size, variant=variant)
         click.echo(path)

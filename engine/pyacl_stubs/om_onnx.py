@@ -27,7 +27,9 @@ def onnx_tensors(
     inputs = [value for value in model.graph.input if value.name not in constants]
     _open_batch(path, inputs, gears)
     in_specs = [_input_spec(path, value, image) for value in inputs]
-    out_specs = [TensorSpec(value.name, (-1, *_output_dims(path, value)), "float32") for value in model.graph.output]
+    out_specs = [
+        TensorSpec(value.name, (-1, *_output_dims(path, value)), _dtype(path, value)) for value in model.graph.output
+    ]
     return model.SerializeToString(), (in_specs, out_specs)
 
 
@@ -49,7 +51,19 @@ def _input_spec(path: Path, value: Any, image: tuple[int, int, int]) -> TensorSp
         rest = [given or asked for given, asked in zip(rest, image, strict=True)]
     if not rest or not all(rest):
         raise OmError(f"{path} leaves dims of the input {value.name} open: {rest}; export it with fixed ones")
-    return TensorSpec(value.name, (-1, *rest), "float32", "NCHW" if len(rest) == 3 else "ND")
+    form = "ND" if len(rest) != 3 else "NHWC" if rest[2] == 3 and rest[0] != 3 else "NCHW"
+    return TensorSpec(value.name, (-1, *rest), _dtype(path, value), form)
+
+
+def _dtype(path: Path, value: Any) -> str:
+    """The simulator's name of a tensor's type."""
+    import onnx
+
+    number = value.type.tensor_type.elem_type
+    names = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.UINT8: "uint8"}
+    if number not in names:
+        raise OmError(f"{path} has {value.name} of ONNX type {number}: needed float, float16 or uint8")
+    return names[number]
 
 
 def _output_dims(path: Path, value: Any) -> tuple[int, ...]:

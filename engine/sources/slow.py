@@ -13,23 +13,26 @@ from engine.sources.base import Store
 from engine.sources.images import read_file
 from engine.sources.tensors import TensorStore
 from kernels import reference
-from kernels.spec import ImageError, PreprocessSpec
+from kernels.spec import ImageError, PreprocessSpec, TensorFormat
 
 
-def slow_tensor(store: Store, names: NameTable, sample: int, spec: PreprocessSpec) -> npt.NDArray[Any]:
-    """(3, crop, crop) float32 of one sample. Raises ImageError or OSError where the run says FAILED."""
+def slow_tensor(
+    store: Store, names: NameTable, sample: int, spec: PreprocessSpec, form: TensorFormat
+) -> npt.NDArray[Any]:
+    """One sample as the model takes it. Raises ImageError or OSError where the run says FAILED."""
     path = names.path(sample)
     if isinstance(store, TensorStore):
-        return _tensor(Path(path), spec)
-    return reference.preprocess(read_file(path), spec)
+        return _tensor(Path(path), spec, form)
+    return reference.tensor(read_file(path), spec, form)
 
 
-def _tensor(path: Path, spec: PreprocessSpec) -> npt.NDArray[Any]:
+def _tensor(path: Path, spec: PreprocessSpec, form: TensorFormat) -> npt.NDArray[Any]:
     n = 3 * spec.crop * spec.crop
     n_bytes = path.stat().st_size
     if n_bytes == n:
-        return reference.normalise_chw(np.fromfile(path, np.uint8).reshape(spec.crop, spec.crop, 3), spec)
-    if n_bytes not in (2 * n, 4 * n):
+        return reference.to_tensor(np.fromfile(path, np.uint8).reshape(spec.crop, spec.crop, 3), spec, form)
+    if n_bytes not in (2 * n, 4 * n) or form.dtype == "uint8":
         raise ImageError(f"has {n_bytes} bytes")
     elements = np.fromfile(path, np.float16 if n_bytes == 2 * n else np.float32)
-    return elements.astype(np.float32).reshape(3, spec.crop, spec.crop)
+    planes = elements.astype(form.numpy_dtype).reshape(3, spec.crop, spec.crop)
+    return planes if form.layout == "NCHW" else np.ascontiguousarray(planes.transpose(1, 2, 0))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,17 @@ class Aipp:
     var_reci: tuple[float, float, float] = (0.01712475, 0.017507, 0.01742919)
     is_swapped: bool = False
 
+    @classmethod
+    def of(cls, mean: Sequence[float], std: Sequence[float]) -> Aipp:
+        """The one that computes ``(pixel / 255 - mean) / std``, in the digits that an aipp.cfg is written with."""
+        minimum, var_reci = [round(255 * m, 6) for m in mean], [round(1 / (255 * s), 10) for s in std]
+        return cls((0.0, 0.0, 0.0), _three(minimum), _three(var_reci))
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = values
+    return first, second, third
+
 
 @dataclass(frozen=True)
 class Om:
@@ -90,11 +101,12 @@ class OmVariant:
     """What a compiler can be asked for beside the batch.
 
     gears : of a dynamic batch model; empty for a static one
+    input_dtype, output_dtype : empty for the network's own
     """
 
     gears: tuple[int, ...] = ()
-    input_dtype: str = "float32"
-    output_dtype: str = "float32"
+    input_dtype: str = ""
+    output_dtype: str = ""
     aipp: Aipp | None = None
     profile: str = ""
 
@@ -145,11 +157,11 @@ def _compiled(tensor: TensorSpec, variant: OmVariant, gears: tuple[int, ...], is
     batch = -1 if variant.gears else gears[0]
     rest = tensor.dims[1:]
     if is_output:
-        return TensorSpec(tensor.name, (batch, *rest), variant.output_dtype, tensor.format)
+        return TensorSpec(tensor.name, (batch, *rest), variant.output_dtype or tensor.dtype, tensor.format)
     if variant.aipp is None:
-        return TensorSpec(tensor.name, (batch, *rest), variant.input_dtype, tensor.format)
-    if len(rest) != 3:
-        raise OmError(f"AIPP needs an image input, {tensor.name} has the dims {list(tensor.dims)}")
+        return TensorSpec(tensor.name, (batch, *rest), variant.input_dtype or tensor.dtype, tensor.format)
+    if len(rest) != 3 or tensor.format != "NCHW":
+        raise OmError(f"AIPP needs an NCHW image input, {tensor.name} is {tensor.format} {list(tensor.dims)}")
     channels, height, width = rest
     return TensorSpec(tensor.name, (batch, height, width, channels), "uint8", "NHWC")
 
@@ -222,9 +234,3 @@ def _aipp_of(fields: Mapping[str, Any]) -> Aipp:
 
 def _tensor_of(fields: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(fields["name"], tuple(fields["dims"]), fields["dtype"], fields["format"])
-
-
-if __name__ == "__main__":
-    from engine.pyacl_stubs.om_command import main
-
-    main()

@@ -1,0 +1,73 @@
+"""pyACL's calls with their status checked: every return code of the backend goes through `check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine.errors import DeviceError
+from engine.pyacl_stubs.codes import code_name
+
+ACL_SUCCESS = 0
+#: The chip, its driver or its bus has gone: lost heartbeat, device setup, driver, HDC connection.
+CHIP_GONE = frozenset({507010, 507033, 507899, 507901})
+#: The chip has too little memory: fewer or smaller buffers may fit.
+OUT_OF_MEMORY = frozenset({200000, 207001, 207018, 245000})
+
+
+def remedy_of(code: int) -> str:
+    """What may help: "restart" a process on that chip, or nothing ("gone").
+
+    A new process may cure an internal error (5xxxxx) or a lack of resources (2xxxxx). Wrong use (1xxxxx) is a defect
+    that any process would repeat.
+    """
+    return "restart" if code not in CHIP_GONE and code // 100_000 in (2, 5) else "gone"
+
+
+def device_error(ret: int, call: str, chip: int, message: str | None = None) -> DeviceError:
+    """The error of a failed call. message : of get_recent_err_msg"""
+    said = f": {' '.join(message.split())}" if message else ""
+    where = f" on chip {chip}" if chip >= 0 else ""
+    return DeviceError(f"{call} failed{where}: {code_name(ret)} ({ret}){said}", chip, ret, remedy_of(ret))
+
+
+class Acl:
+    """pyACL for one chip: ``acl.rt("malloc", n, 0)`` returns the value alone, or raises DeviceError."""
+
+    def __init__(self, module: Any, chip: int) -> None:
+        self.module = module
+        self.chip = chip
+        self._calls: dict[tuple[str, str], Callable[..., Any]] = {}
+
+    def rt(self, call: str, *args: Any) -> Any:
+        """`acl.rt.<call>`, which returns `ret` or `(value, ret)`."""
+        return self._checked("rt", call, args)
+
+    def mdl(self, call: str, *args: Any) -> Any:
+        """`acl.mdl.<call>`, which returns `ret` or `(value, ret)`."""
+        return self._checked("mdl", call, args)
+
+    def top(self, call: str, *args: Any) -> Any:
+        """`acl.<call>`, which returns `ret` or `(value, ret)`."""
+        return self._checked("", call, args)
+
+    def made(self, handle: int, call: str) -> int:
+        """The handle of a creator that returns no code, and 0 where it failed."""
+        if not handle:
+            raise self._error(500000, call)
+        return handle
+
+    def _checked(self, group: str, call: str, args: tuple[Any, ...]) -> Any:
+        function = self._calls.get((group, call))
+        if function is None:
+            owner = getattr(self.module, group) if group else self.module
+            function = self._calls[group, call] = getattr(owner, call)
+        result = function(*args)
+        value, ret = result if isinstance(result, tuple) else (None, result)
+        if ret != ACL_SUCCESS:
+            raise self._error(ret, f"acl.{group}.{call}" if group else f"acl.{call}")
+        return value
+
+    def _error(self, ret: int, call: str) -> DeviceError:
+        recent = getattr(self.module, "get_recent_err_msg", None)  # old CANN has none
+        return device_error(ret, call, self.chip, recent() if recent is not None else None)
