@@ -24,6 +24,7 @@ COMMANDS = (
     "bench",
     "score",
     "compare",
+    "diagnose",
     "export",
     "compile",
 )
