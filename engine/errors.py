@@ -14,7 +14,8 @@
     ├── InconclusiveError   12     the images are too few to decide a gate
     ├── InUseError          13     another run writes into the same folder
     ├── ChipLostError       14     a chip was lost and the others did its work; the results are complete
-    └── StallError          15     nothing moved for too long; the run can be resumed
+    ├── StallError          15     nothing moved for too long; the run can be resumed
+    └── PerfError           16     a perf log, a sweep or a page: the log or what is looked for in it cannot be used
 
 An interrupted run exits with 130, an unexpected exception with 1.
 Messages are one line: what, where, what was needed, what to do.
@@ -123,3 +124,9 @@ class StallError(EngineError):
     """Nothing moved for too long; what was done is kept."""
 
     exit_code = 15
+
+
+class PerfError(EngineError):
+    """A perf log, a sweep or a page that cannot be used."""
+
+    exit_code = 16

@@ -21,7 +21,8 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ from typing import IO, Any, NamedTuple
 import msgpack
 
 from engine.errors import ConfigError, DataError, ResourceError
+from engine.files import atomic_path
 
 HEADER_TAG = b"\xe5HDR"
 RECORD_TAG = b"\xe5REC"
@@ -239,6 +241,15 @@ class RecordWriter:
         finally:
             self._file.close()
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other writers of a shared file waiting; nothing may be appended here meanwhile."""
+        self._lock()
+        try:
+            yield
+        finally:
+            self._unlock()
+
     def __enter__(self) -> RecordWriter:
         return self
 
@@ -324,6 +335,19 @@ class RecordWriter:
 
     def _unlock(self) -> None:
         fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+def rewrite_records(path: Path, header: dict[str, Any], is_kept: Callable[[Any], bool]) -> None:
+    """Put a file with the records that `is_kept` in the place of `path`, whole or not at all.
+
+    Writers that share the file wait meanwhile and go on in the new one. Raises as `RecordWriter` does.
+    """
+    with RecordWriter(path, header, is_shared=True) as writer, writer.locked():
+        kept = [record for record in read_records(path).records if is_kept(record)]
+        with atomic_path(path) as temporary, RecordWriter(temporary, header) as fresh:
+            for record in kept:
+                fresh.append(record)
+            fresh.flush(sync=True)
 
 
 def _recover_header(file: IO[bytes], path: Path) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+"""The metrics of a log entry: where they are, which way is better, how they are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.perflog.fingerprint import lookup
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of an entry. `is_rate`: higher is better; otherwise it is a time."""
+
+    name: str
+    title: str
+    unit: str
+    is_rate: bool
+    path: str = ""
+
+    def value(self, entry: Mapping[str, Any]) -> float | None:
+        """The number, positive and finite; None where the entry has none."""
+        return number(entry, self.path)
+
+    def rate(self, entry: Mapping[str, Any]) -> float | None:
+        """The same as a rate: higher is better."""
+        value = self.value(entry)
+        if value is None:
+            return None
+        return value if self.is_rate else 1 / value
+
+
+class PerCpuSecond(Metric):
+    """Images over CPU seconds of all processes."""
+
+    def value(self, entry: Mapping[str, Any]) -> float | None:
+        images, seconds = number(entry, "dataset.n_samples"), number(entry, "cpu_s")
+        return images / seconds if images and seconds else None
+
+
+#: In the order of tables; the first one that both sides have decides.
+METRICS = (
+    Metric("end_to_end", "end-to-end", "images/s", True, "throughput.end_to_end_per_s"),
+    Metric("interface", "interface", "images/s", True, "throughput.interface_per_s"),
+    Metric("host_ceiling", "host ceiling", "images/s", True, "throughput.host_ceiling_per_s"),
+    PerCpuSecond("images_per_cpu_s", "images per CPU second", "images/s", True),
+    Metric("latency_p50", "latency p50", "ms", False, "latency_ms.p50"),
+    Metric("latency_p99", "latency p99", "ms", False, "latency_ms.p99"),
+)
+BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+def number(entry: Mapping[str, Any], path: str) -> float | None:
+    """The positive finite number at a dotted path; None for anything else."""
+    value = lookup(entry, path)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) and value > 0 else None
+
+
+def interval_rates(entry: Mapping[str, Any]) -> list[float]:
+    """Images per second of the intervals inside the run, without its first and last; empty where none were kept."""
+    counts, interval_ms = lookup(entry, "timeline.images"), number(entry, "timeline.interval_ms")
+    if not isinstance(counts, list) or interval_ms is None:
+        return []
+    return [1e3 * n / interval_ms for n in counts[1:-1] if isinstance(n, (int, float)) and n >= 0]

@@ -1,0 +1,205 @@
+"""Is this faster? Verdicts over two sets of measurements.
+
+All arithmetic is on logarithms of rates, so that "5 % slower" means the same in both directions. Three conditions, and
+"faster" or "slower" needs all of them:
+
+* a rank test (Wilcoxon's signed ranks for pairs, Mann-Whitney's U otherwise, exact for few runs) with p < ALPHA, which
+  alone bounds false alarms, whatever the distribution;
+* a 95 % interval of the ratio that leaves out 1: a bootstrap over runs, never narrower than what the noise floor gives;
+* a ratio beyond the threshold.
+
+The noise floor is how much runs of one configuration on one host differ: the von Neumann estimate, half the mean square
+of successive differences, so that a slow drift of the host does not count as noise and a step counts once.
+With one run a side no test over runs exists: the floor is then required, with 99 % (Student's t with its degrees of
+freedom), and the rank test is over the intervals inside the runs, which is necessary and never sufficient.
+
+Sources: B. Efron, R. Tibshirani, An Introduction to the Bootstrap, chapter 13 (percentile interval); Annals of
+Mathematical Statistics: J. Hodges, E. Lehmann, 34 (1963) 598 (the centre), J. von Neumann, 12 (1941) 367 (the floor).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+F64 = npt.NDArray[np.float64]
+
+#: Two-sided error of each test: of 100 comparisons of equal things at most one is called different.
+ALPHA = 0.01
+CONFIDENCE = 0.95
+#: Below this many runs a side Mann-Whitney cannot reach ALPHA (5 and 5: 2 / 252), nor Wilcoxon below 8 pairs (2 / 256).
+FEWEST_RUNS = 5
+FEWEST_PAIRS = 8
+#: Successive differences that a noise floor needs: with fewer the t quantile makes the interval useless.
+FEWEST_FLOOR = 8
+RESAMPLES = 2000
+#: Differences held at once while resampling: 16 MiB.
+MOST_VALUES = 1 << 21
+SEED = 20_240_311
+
+FASTER, SLOWER, SAME, INCONCLUSIVE = "faster", "slower", "same", "inconclusive"
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """How much runs of one configuration differ.
+
+    sd : standard deviation of the logarithm of one run's rate        dof : degrees of freedom of that estimate
+    """
+
+    sd: float
+    dof: int
+
+    @property
+    def is_known(self) -> bool:
+        return self.dof >= FEWEST_FLOOR
+
+
+UNKNOWN_FLOOR = NoiseFloor(math.nan, 0)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What two sets of one metric say. `ratio` is new / base of the rates, `low` and `high` its interval (NaN: none).
+
+    reason : why there is no conclusion, and what would give one; empty otherwise
+    """
+
+    verdict: str
+    ratio: float
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rates of one side, higher is better; one per run, and those of the intervals inside a single run.
+
+    With `is_paired` the runs of both sides belong together one by one, in order.
+    """
+
+    runs: Sequence[float]
+    intervals: Sequence[float] = ()
+
+
+def noise_floor(series: Sequence[Sequence[float]]) -> NoiseFloor:
+    """The floor from runs in order of time, one sequence per configuration; UNKNOWN_FLOOR where none was repeated."""
+    steps = [np.diff(np.log(np.asarray(rates, float))) for rates in series if len(rates) > 1 and min(rates) > 0]
+    if not steps:
+        return UNKNOWN_FLOOR
+    squares = np.concatenate(steps) ** 2
+    # Successive differences share a run: n of them carry about 2 n / 3 degrees of freedom (von Neumann).
+    return NoiseFloor(float(np.sqrt(squares.mean() / 2)), 2 * len(squares) // 3)
+
+
+def judge(base: Samples, new: Samples, threshold: float, floor: NoiseFloor, is_paired: bool = False) -> Verdict:
+    """Verdict of `new` against `base`; `threshold` such as 0.03 is the least change that matters."""
+    if not len(base.runs) or not len(new.runs):
+        return Verdict(INCONCLUSIVE, math.nan, reason="one side has no valid run")
+    if min(*base.runs, *new.runs) <= 0:
+        return Verdict(INCONCLUSIVE, math.nan, reason="a rate of 0 was measured")
+    log_base, log_new = np.log(np.asarray(base.runs, float)), np.log(np.asarray(new.runs, float))
+    if is_paired:
+        steps = log_new - log_base
+        return _judge_runs(steps, None, threshold, floor)
+    if len(log_base) == len(log_new) == 1:
+        return _judge_single(base, new, threshold, floor)
+    return _judge_runs(log_new, log_base, threshold, floor)
+
+
+def _judge_runs(new: F64, base: F64 | None, threshold: float, floor: NoiseFloor) -> Verdict:
+    """Runs against runs; without `base`, differences of pairs."""
+    shift = float(_centre(new, base))
+    fewest, have = (FEWEST_PAIRS, len(new)) if base is None else (FEWEST_RUNS, min(len(new), len(base)))
+    if have < fewest:
+        what = "pairs" if base is None else "runs a side"
+        return Verdict(INCONCLUSIVE, math.exp(shift), reason=f"{have} {what}: needed {fewest}")
+    low, high = _bootstrap(new, base)
+    if floor.is_known:
+        n_equivalent = 2 / len(new) if base is None else 1 / len(new) + 1 / len(base)
+        half = _t_quantile(CONFIDENCE, floor.dof) * floor.sd * math.sqrt(n_equivalent)
+        low, high = min(low, shift - half), max(high, shift + half)
+    return _conclude(shift, low, high, _rank_test(new, base), threshold)
+
+
+def _judge_single(base: Samples, new: Samples, threshold: float, floor: NoiseFloor) -> Verdict:
+    shift = math.log(new.runs[0] / base.runs[0])
+    if not floor.is_known:
+        return Verdict(
+            INCONCLUSIVE,
+            math.exp(shift),
+            reason=f"one run a side and no noise floor: needed {FEWEST_RUNS} runs a side, or "
+            f"{FEWEST_FLOOR * 3 // 2 + 1} earlier runs of this configuration on this host in the log",
+        )
+    if min(len(base.intervals), len(new.intervals)) < FEWEST_RUNS:
+        have = min(len(base.intervals), len(new.intervals))
+        return Verdict(INCONCLUSIVE, math.exp(shift), reason=f"{have} intervals in a run: needed {FEWEST_RUNS}")
+    half = _t_quantile(1 - ALPHA, floor.dof) * floor.sd * math.sqrt(2)
+    p = _rank_test(np.asarray(new.intervals, float), np.asarray(base.intervals, float))
+    return _conclude(shift, shift - half, shift + half, p, threshold)
+
+
+def _conclude(shift: float, low: float, high: float, p: float, threshold: float) -> Verdict:
+    ratio, bounds = math.exp(shift), (math.exp(low), math.exp(high))
+    margin = -math.log1p(-threshold)
+    if -margin < low and high < margin:
+        return Verdict(SAME, ratio, *bounds, p)
+    if p < ALPHA and (low > 0 or high < 0) and abs(shift) >= margin:
+        return Verdict(FASTER if shift > 0 else SLOWER, ratio, *bounds, p)
+    if p < ALPHA and (low > 0 or high < 0):
+        why = f"a difference, but it may be on either side of the threshold of {100 * threshold:g} %: more runs"
+    else:
+        why = (
+            f"the noise hides differences of up to {100 * max(abs(1 - bounds[0]), abs(bounds[1] - 1)):.1f} %: more runs"
+        )
+    return Verdict(INCONCLUSIVE, ratio, *bounds, p, why)
+
+
+def _centre(new: F64, base: F64 | None) -> npt.NDArray[np.float64]:
+    """Hodges-Lehmann shift along the last axis: the median of all differences (of all means of two, for pairs).
+
+    As robust as the median against a run that went wrong, and nearly as sharp as the mean.
+    """
+    if base is None:
+        first, second = np.triu_indices(new.shape[-1])
+        return np.asarray(np.median((new[..., first] + new[..., second]) / 2, axis=-1))
+    every = new[..., :, None] - base[..., None, :]
+    return np.asarray(np.median(every.reshape(*every.shape[:-2], -1), axis=-1))
+
+
+def _bootstrap(new: F64, base: F64 | None) -> tuple[float, float]:
+    """Percentile interval of the shift over resampled runs."""
+    rng = np.random.default_rng(SEED)
+    size = len(new) ** 2 if base is None else len(new) * len(base)
+    n_at_once = max(1, MOST_VALUES // size)
+    parts = []
+    for done in range(0, RESAMPLES, n_at_once):
+        n = min(n_at_once, RESAMPLES - done)
+        drawn = rng.choice(new, (n, len(new)))
+        parts.append(_centre(drawn, None if base is None else rng.choice(base, (n, len(base)))))
+    low, high = np.quantile(np.concatenate(parts), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _rank_test(new: F64, base: F64 | None) -> float:
+    """Two-sided p; 1 where all values are equal."""
+    from scipy import stats
+
+    if base is None:
+        steps = new[new != 0]
+        return float(stats.wilcoxon(steps).pvalue) if len(steps) else 1.0
+    if np.ptp(np.concatenate([new, base])) == 0:
+        return 1.0
+    return float(stats.mannwhitneyu(new, base, alternative="two-sided").pvalue)
+
+
+def _t_quantile(confidence: float, dof: int) -> float:
+    from scipy import stats
+
+    return float(stats.t.ppf((1 + confidence) / 2, dof))
