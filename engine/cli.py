@@ -27,6 +27,7 @@ COMMANDS = (
     "diagnose",
     "export",
     "compile",
+    "perf",
 )
 
 

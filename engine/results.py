@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import __version__, host, stages
+from engine import __version__, stages
 from engine.accuracy.guide import guide_document
 from engine.collector import FAILED, NAN, PENDING, TOP, Predictions
 from engine.config import RunConfig
@@ -22,6 +22,7 @@ from engine.index import DataIndex
 from engine.leftovers import remove_dumps, remove_results
 from engine.models import Model
 from engine.names import NameTable, sample_key
+from engine.perflog import fingerprint
 from engine.pipeline import Outcome
 from engine.stages_sums import NS_PER_MS
 from engine.tally import ChipTally
@@ -80,7 +81,7 @@ def make_report(
         "schema_version": SCHEMA_VERSION,
         "engine_version": __version__,
         "config": _config(config),
-        "environment": host.environment(),
+        "environment": fingerprint.environment(),
         "simulated": opened.simulated,
         "profile": opened.profile,
         "model": {
@@ -91,6 +92,7 @@ def make_report(
             "label_offset": outcome.label_offset,
         },
         "dataset": {
+            "sha256": fingerprint.data_sha256(index),
             "n_images": len(index),
             "repeat": config.repeat,
             "n_samples": outcome.n_positions,

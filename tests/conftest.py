@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+#: Runs append to the perf log in the user's data folder; those of the tests go elsewhere, child processes included.
+USER_DATA = tempfile.mkdtemp(prefix="engine-tests-data-")
+os.environ["XDG_DATA_HOME"] = USER_DATA
+atexit.register(shutil.rmtree, USER_DATA, ignore_errors=True)
 
 #: No command of these tests may take longer.
 COMMAND_SECONDS = 120

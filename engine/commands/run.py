@@ -72,19 +72,25 @@ from engine.terminal import say, warn
     show_default=True,
     help="Keep what is done on disk during the run, for --resume.",
 )
+@click.option("--log", "log_file", type=PATH, help="Perf log to append to.  [default: in the user's data folder]")
+@click.option("--no-log", is_flag=True, help="Keep this run out of the perf log.")
+@click.option("--label", "log_label", default="", help="A name for this run in the perf log.")
 @click.option("--config", "config_file", type=PATH, help="TOML file of these options; the command line wins.")
 @click.pass_context
 def command(ctx: click.Context, /, config_file: Path | None, resume_dir: Path | None, **options: Any) -> None:
     """Evaluate a model on a data set: real JPEGs in, Top-1..Top-5 and throughput out."""
+    from engine.perflog.log import LogOptions
+
     if resume_dir is not None:
         options = over_journal(ctx, resume_dir, options)
     if config_file is not None:
         options = over_file(ctx, config_file, options)
     if options["data"] is None:
         raise ConfigError("which images? give --data DIR (and --labels FILE for a flat folder), or try: engine demo")
+    log = LogOptions("run", options.pop("log_file"), not options.pop("no_log"), options.pop("log_label"))
     config = make_config(options)
     say(chosen_line(config, options["backend"]))
-    finish(config)
+    finish(config, log)
 
 
 def over_file(ctx: click.Context, path: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -149,14 +155,16 @@ def chosen_line(config: Any, asked: str) -> str:
     return f"backend {config.backend} ({why}){simulated}"
 
 
-def finish(config: Any) -> None:
-    """Run, print the summary, and exit with the code that says how it went."""
+def finish(config: Any, log: Any) -> None:
+    """Run, log it, print the summary, and exit with the code that says how it went."""
+    from engine.perflog.log import append_document
     from engine.results import failed_lines
     from engine.run import execute
     from engine.summary import summarise
 
     report, outcome, index = execute(config, say)
     say(summarise(report, list(failed_lines(index, outcome.collector.predictions))))
+    append_document(report.document, log)
     if outcome.error is not None:
         raise outcome.error
     if outcome.was_interrupted:

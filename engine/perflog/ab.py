@@ -13,8 +13,8 @@ from engine.perflog.children import ChildRun, run_child
 from engine.perflog.compare import Comparison, Question, compare, history_of
 from engine.perflog.log import LogOptions, append, entry_of, read_log, why_invalid
 
-#: With a noise of 2 % a run or less, 12 pairs find a 5 % slowdown in 95 of 100 cases (tests/perflog simulate it).
-DEFAULT_PAIRS = 12
+#: With a noise of 2 % a run or less, 14 pairs find a 5 % slowdown in 95 of 100 cases (tests/perflog simulate it).
+DEFAULT_PAIRS = 14
 SIDES = ("base", "new")
 
 

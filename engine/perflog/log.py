@@ -25,7 +25,7 @@ from engine.terminal import warn
 
 HEADER = {"kind": "engine perf log", "version": 1}
 #: Options that say where things are, not how a run goes.
-PLACES = frozenset({"data", "labels", "out", "dump", "trace"})
+PLACES = frozenset({"data", "labels", "out", "dump", "trace", "resume", "journal"})
 #: Parts of run.json that only a page needs, not a comparison.
 BULKY = frozenset({"processes", "confusion"})
 

@@ -10,7 +10,7 @@ All arithmetic is on logarithms of rates, so that "5 % slower" means the same in
 
 The noise floor is how much runs of one configuration on one host differ: the von Neumann estimate, half the mean square
 of successive differences, so that a slow drift of the host does not count as noise and a step counts once.
-With one run a side no test over runs exists: the floor is then required, with 99 % (Student's t with its degrees of
+With one run a side no test over runs exists: the floor is then required, with 99.95 % (Student's t with its degrees of
 freedom), and the rank test is over the intervals inside the runs, which is necessary and never sufficient.
 
 Sources: B. Efron, R. Tibshirani, An Introduction to the Bootstrap, chapter 13 (percentile interval); Annals of
@@ -28,15 +28,18 @@ import numpy.typing as npt
 
 F64 = npt.NDArray[np.float64]
 
-#: Two-sided error of each test: of 100 comparisons of equal things at most one is called different.
-ALPHA = 0.01
+#: Two-sided error of each test: of 200 comparisons of equal things one is called different, half of them "slower".
+ALPHA = 0.005
 CONFIDENCE = 0.95
-#: Below this many runs a side Mann-Whitney cannot reach ALPHA (5 and 5: 2 / 252), nor Wilcoxon below 8 pairs (2 / 256).
-FEWEST_RUNS = 5
-FEWEST_PAIRS = 8
+#: Of two single runs only the floor speaks, and hosts have heavier tails than normal noise: this, and that the
+#: difference must be wider than those seen before, keep false alarms at 1 % for noise of Student's t of 3 degrees.
+SINGLE_CONFIDENCE = 0.9995
+#: Below this many runs a side Mann-Whitney cannot reach ALPHA (6 and 6: 2 / 924), nor Wilcoxon below 9 pairs (2 / 512).
+FEWEST_RUNS = 6
+FEWEST_PAIRS = 9
 #: Successive differences that a noise floor needs: with fewer the t quantile makes the interval useless.
 FEWEST_FLOOR = 8
-RESAMPLES = 2000
+RESAMPLES = 1000
 #: Differences held at once while resampling: 16 MiB.
 MOST_VALUES = 1 << 21
 SEED = 20_240_311
@@ -49,10 +52,12 @@ class NoiseFloor:
     """How much runs of one configuration differ.
 
     sd : standard deviation of the logarithm of one run's rate        dof : degrees of freedom of that estimate
+    reach : the second largest difference of two successive runs, so that one step in the past does not count
     """
 
     sd: float
     dof: int
+    reach: float = 0.0
 
     @property
     def is_known(self) -> bool:
@@ -93,9 +98,10 @@ def noise_floor(series: Sequence[Sequence[float]]) -> NoiseFloor:
     steps = [np.diff(np.log(np.asarray(rates, float))) for rates in series if len(rates) > 1 and min(rates) > 0]
     if not steps:
         return UNKNOWN_FLOOR
-    squares = np.concatenate(steps) ** 2
+    jumps = np.sort(np.abs(np.concatenate(steps)))
+    squares = jumps**2
     # Successive differences share a run: n of them carry about 2 n / 3 degrees of freedom (von Neumann).
-    return NoiseFloor(float(np.sqrt(squares.mean() / 2)), 2 * len(squares) // 3)
+    return NoiseFloor(float(np.sqrt(squares.mean() / 2)), 2 * len(squares) // 3, float(jumps[-2:][0]))
 
 
 def judge(base: Samples, new: Samples, threshold: float, floor: NoiseFloor, is_paired: bool = False) -> Verdict:
@@ -140,7 +146,7 @@ def _judge_single(base: Samples, new: Samples, threshold: float, floor: NoiseFlo
     if min(len(base.intervals), len(new.intervals)) < FEWEST_RUNS:
         have = min(len(base.intervals), len(new.intervals))
         return Verdict(INCONCLUSIVE, math.exp(shift), reason=f"{have} intervals in a run: needed {FEWEST_RUNS}")
-    half = _t_quantile(1 - ALPHA, floor.dof) * floor.sd * math.sqrt(2)
+    half = max(_t_quantile(SINGLE_CONFIDENCE, floor.dof) * floor.sd * math.sqrt(2), floor.reach)
     p = _rank_test(np.asarray(new.intervals, float), np.asarray(base.intervals, float))
     return _conclude(shift, shift - half, shift + half, p, threshold)
 

@@ -9,25 +9,24 @@ from engine.perflog.fingerprint import lookup
 from engine.perflog.log import why_invalid
 from engine.perflog.metrics import BY_NAME, METRICS
 
-LABEL_WIDTH = 14
+REMARK_WIDTH = 16
 
 
 def table_of(entries: Sequence[Mapping[str, Any]], baselines: Mapping[str, Sequence[str]]) -> str:
     """One line per run, oldest first, for 80 columns."""
     names = {id_: name for name, ids in baselines.items() for id_ in ids}
-    lines = [f"{'id':<10} {'at (UTC)':<16} {'model':<14} {'backend':<7} {'batch':>5} {'images/s':>9}  label"]
+    lines = [f"{'id':<10} {'at (UTC)':<16} {'model':<12} {'chips':<6} {'batch':>5} {'images/s':>9} label"]
     for entry in entries:
         config = entry["config"]
         rate = BY_NAME["end_to_end"].value(entry) or BY_NAME["interface"].value(entry)
-        remark = plain(entry["label"])[:LABEL_WIDTH]
-        remark += f" @{names[entry['id']]}" if entry["id"] in names else ""
-        remark += f" ({'SIMULATED' if entry.get('simulated') else ''})" if entry.get("simulated") else ""
-        remark += " INVALID" if why_invalid(entry) else ""
+        words = ["INVALID" if why_invalid(entry) else "", "sim" if entry.get("simulated") else ""]
+        words += [f"@{names[entry['id']]}" if entry["id"] in names else "", plain(entry["label"])]
+        remark = " ".join(word for word in words if word)[:REMARK_WIDTH]
         number = f"{rate:9.1f}" if rate is not None else f"{'':>9}"
-        model = plain(str(lookup(entry, "model.name") or config.get("model")))[:14]
+        model = plain(str(lookup(entry, "model.name") or config.get("model")))[:12]
         lines.append(
-            f"{entry['id']:<10} {entry['at'][:16]:<16} {model:<14} {plain(str(config.get('backend')))[:7]:<7} "
-            f"{plain(str(config.get('batch')))[:5]:>5} {number}  {remark.strip()}"
+            f"{entry['id']:<10} {entry['at'][:16]:<16} {model:<12} {plain(str(config.get('backend')))[:6]:<6} "
+            f"{plain(str(config.get('batch')))[:5]:>5} {number} {remark}"
         )
     return "\n".join(line.rstrip() for line in lines)
 

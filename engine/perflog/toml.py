@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 #: Options of run.json's config that say where a run writes, not how it goes.
-LEFT_OUT = frozenset({"out", "dump", "config", "trace"})
+LEFT_OUT = frozenset({"out", "dump", "config", "trace", "resume"})
 
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_what_is_appended_is_read_back(tmp_path: Path, records: list[object]) ->
     assert read_records(tmp_path / "log") == (HEADER, records, 0)
 
 
-@AGAIN
+@settings(AGAIN, max_examples=12)
 @given(records=st.lists(VALUES, min_size=1, max_size=3))
 def test_a_file_cut_at_any_byte_gives_every_record_before_the_cut(tmp_path: Path, records: list[object]) -> None:
     path, cut = tmp_path / "log", tmp_path / "cut"
