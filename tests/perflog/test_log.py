@@ -188,7 +188,7 @@ def test_hostile_values_make_no_command_fail(tmp_path: Path, value: object) -> N
 def test_a_missing_log_says_where_logs_come_from(tmp_path: Path) -> None:
     done = call_engine("perf", "log", "--log", tmp_path / "none")
     assert done.stderr == f"engine: no record file {tmp_path / 'none'}: every run appends to it; see --log\n"
-    assert done.returncode == 13
+    assert done.returncode == 16
 
 
 def test_plain_removes_what_a_terminal_would_obey() -> None:
