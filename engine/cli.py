@@ -22,6 +22,8 @@ COMMANDS = (
     "demo",
     "verify",
     "bench",
+    "preprocess",
+    "info",
     "score",
     "compare",
     "diagnose",

@@ -125,10 +125,11 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _full_disk(path: Path, need_bytes: int | None) -> str:
-    need = "more space" if need_bytes is None else _amount(need_bytes)
-    free = _amount(shutil.disk_usage(path.parent).free)
+    need = "more space" if need_bytes is None else amount(need_bytes)
+    free = amount(shutil.disk_usage(path.parent).free)
     return f"writing {path} needs {need} but its disk has {free} free: make room or choose another folder"
 
 
-def _amount(n_bytes: int) -> str:
+def amount(n_bytes: int) -> str:
+    """Bytes as MiB or KiB."""
     return f"{n_bytes / MIB:.1f} MiB" if n_bytes >= MIB else f"{n_bytes / 1024:.1f} KiB"

@@ -13,6 +13,8 @@ from engine.errors import DataError
 from engine.names import NameTable, natural_key, order_key
 from engine.sources.base import Store
 from engine.sources.images import ImageStore
+from engine.sources.packed import list_packed
+from engine.sources.packed_format import is_packed
 from engine.sources.tensors import TENSOR_SUFFIX, TensorStore
 
 #: What ImageNet folders hold besides images (label files, notes, archives' leftovers) does not end in one of these.
@@ -53,6 +55,9 @@ def find_samples(data: Path, is_labelled: bool) -> Listing:
         return _list_data_folder(data, is_labelled)
     if not data.exists():
         raise DataError(f"no folder {data}: {NEEDED}")
+    if is_packed(data):
+        names, store, labels = list_packed(data)
+        return Listing(data, names, store, labels=labels)
     if data.suffix == ".info":
         from engine.sources.info import list_info
 

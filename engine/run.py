@@ -22,7 +22,7 @@ from engine.models import Model, Target, resolve_model, simulated_soc
 from engine.pipeline import Outcome, Plan, run_pipeline
 from engine.presets import find_preset
 from engine.progress import Progress
-from kernels.spec import PreprocessSpec
+from kernels.spec import PreprocessSpec, TensorFormat
 from kernels.warm import warm
 
 #: More decoders than this have never been needed to feed a host's chips.
@@ -153,13 +153,13 @@ def target_of(config: RunConfig, spec: PreprocessSpec) -> Target:
     return Target(config.batch, spec.crop, soc, spec)
 
 
-def warm_up(spec: PreprocessSpec, say: Callable[[str], None]) -> None:
+def warm_up(spec: PreprocessSpec, say: Callable[[str], None], tensor: TensorFormat | None = None) -> None:
     """Compile the kernels before the first worker starts; said only where it takes long, which is the first time."""
     timer = threading.Timer(SLOW_WARM_UP_S, say, ["compiling the kernels, once on this machine (some seconds) ..."])
     timer.daemon = True
     timer.start()
     try:
-        warm(spec)
+        warm(spec, tensor=tensor)
     finally:
         timer.cancel()
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from engine.names import NameTable
 from engine.sources.base import Store
 from engine.sources.images import read_file
+from engine.sources.packed import PackedStore, slow_crop
 from engine.sources.tensors import TensorStore
 from kernels import reference
 from kernels.spec import ImageError, PreprocessSpec, TensorFormat
@@ -23,6 +24,8 @@ def slow_tensor(
     path = names.path(sample)
     if isinstance(store, TensorStore):
         return _tensor(Path(path), spec, form)
+    if isinstance(store, PackedStore):
+        return reference.to_tensor(slow_crop(store, sample), spec, form)
     return reference.tensor(read_file(path), spec, form)
 
 

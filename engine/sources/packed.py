@@ -1,0 +1,121 @@
+"""A packed file as a source: crops are read into a buffer, checked, and normalised into their rows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import DataError
+from engine.names import NameTable
+from engine.sources.base import Array
+from engine.sources.packed_format import PackedLayout, read_packed
+from kernels.fingerprint import fingerprint_hash
+from kernels.normalise import normalise_crop
+from kernels.reference import as_words
+from kernels.spec import ImageError, PreprocessSpec, TensorFormat
+
+#: What of a preset the crops depend on; the rest is applied when they are read.
+CROP_FIELDS = ("resize", "crop", "interpolation")
+
+
+@dataclass(frozen=True)
+class PackedStore:
+    """The samples are the crops of one packed file, in its order.
+
+    made_with : the preset's name and numbers        failed : {sample: why it has no crop}
+    """
+
+    plural: ClassVar[str] = "crops"
+    is_cut_at_first_dot: ClassVar[bool] = False
+
+    path: Path
+    layout: PackedLayout
+    preset: str
+    made_with: dict[str, object]
+    failed: dict[int, str]
+
+    def check(self, names: NameTable, spec: PreprocessSpec) -> None:
+        """DataError if the crops were made in another way than the preset's."""
+        for name in CROP_FIELDS:
+            if self.made_with[name] != getattr(spec, name):
+                raise DataError(
+                    f"the crops of {self.path} were made with {name} {self.made_with[name]} (preset {self.preset}) but "
+                    f"the preset asks for {getattr(spec, name)}: use --preset {self.preset}, or pack the images again"
+                )
+
+    def open(self, names: NameTable, spec: PreprocessSpec, tensor: TensorFormat) -> PackedSource:
+        return PackedSource(self, spec, tensor)
+
+
+class PackedSource:
+    """Reads crops by `pread`: a file that is cut short is an error of its samples and not a SIGBUS."""
+
+    resample_ns = 0
+
+    def __init__(self, store: PackedStore, spec: PreprocessSpec, tensor: TensorFormat) -> None:
+        self._store = store
+        self._spec = spec
+        self._tensor = tensor
+        layout = store.layout
+        try:
+            self._fd = os.open(store.path, os.O_RDONLY | os.O_CLOEXEC)
+            hashes = os.pread(self._fd, layout.n * 8, layout.hashes_at)
+        except OSError as error:
+            raise DataError(f"packed file {store.path} cannot be read: {error.strerror}") from error
+        self._hashes = np.frombuffer(hashes, "<u8")
+        self._crop = np.empty(round_up_to_words(layout.crop_bytes), np.uint8)
+        self._crop[layout.crop_bytes :] = 0
+        self._words = self._crop.view(np.uint64)
+
+    def read(self, sample: int) -> int:
+        store, layout = self._store, self._store.layout
+        if sample in store.failed:
+            raise ImageError(store.failed[sample])
+        buffer: object = self._crop[: layout.crop_bytes]
+        try:
+            n_bytes = os.preadv(self._fd, [buffer], layout.crop_at(sample))  # type: ignore[list-item]
+        except OSError as error:
+            raise ImageError(f"its crop in {store.path} cannot be read: {error.strerror}") from error
+        if n_bytes != layout.crop_bytes:
+            raise ImageError(f"its crop in {store.path} has {n_bytes} of {layout.crop_bytes} bytes")
+        return sample
+
+    def write(self, data: int, row: Array) -> str:
+        if data >= len(self._hashes) or fingerprint_hash(self._words) != self._hashes[data]:
+            raise ImageError(f"its crop in {self._store.path} is damaged: the hash is wrong")
+        side = self._store.layout.side
+        crop = self._crop[: self._store.layout.crop_bytes].reshape(side, side, 3)
+        normalise_crop(crop, self._spec, self._tensor, row)
+        return "packed"
+
+
+def round_up_to_words(n_bytes: int) -> int:
+    """Bytes of whole uint64 words that hold `n_bytes`."""
+    return -(-n_bytes // 8) * 8
+
+
+def list_packed(path: Path) -> tuple[NameTable, PackedStore, npt.NDArray[np.int32] | None]:
+    """Names, store and labels of a packed file."""
+    layout, index = read_packed(path)
+    store = PackedStore(path, layout, index.preset, index.spec, index.failed)
+    return index.names, store, index.labels
+
+
+def slow_crop(store: PackedStore, sample: int) -> Array:
+    """(side, side, 3) uint8 of one sample, from the format's description. ImageError where it has none."""
+    layout = store.layout
+    if sample in store.failed:
+        raise ImageError(store.failed[sample])
+    with store.path.open("rb") as file:
+        file.seek(layout.crop_at(sample))
+        crop = np.frombuffer(file.read(layout.crop_bytes), np.uint8)
+        file.seek(layout.hash_at(sample))
+        expected = int.from_bytes(file.read(8), "little")
+    if len(crop) != layout.crop_bytes or int(fingerprint_hash(as_words(crop))) != expected:
+        raise ImageError("its crop is damaged")
+    return crop.reshape(layout.side, layout.side, 3)
