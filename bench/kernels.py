@@ -52,7 +52,7 @@ def decode_whole(data: bytes) -> Callable[[], Any]:
 
     def run() -> None:
         decoder.header(encoded)
-        decoder.pixels(encoded, (0, 0, int(decoder.frame[WIDTH]), int(decoder.frame[HEIGHT])))
+        decoder.pixels((0, 0, int(decoder.frame[WIDTH]), int(decoder.frame[HEIGHT])))
 
     return run
 

@@ -118,7 +118,7 @@ def kernel_decode() -> Peer:
     def run(data: bytes) -> None:
         encoded = np.frombuffer(data, np.uint8)
         jpeg.header(encoded)
-        jpeg.pixels(encoded, resample.plan(int(jpeg.frame[WIDTH]), int(jpeg.frame[HEIGHT])).box)
+        jpeg.pixels(resample.plan(int(jpeg.frame[WIDTH]), int(jpeg.frame[HEIGHT])).box)
 
     return run
 

@@ -37,6 +37,29 @@ def njit(function: Function) -> Function:
         _config.CACHE_DIR = before
 
 
+class Stage:
+    """A compiled ``int64 f(int64)`` that Python calls, and compiled code by its address."""
+
+    def __init__(self, function: Callable[[Any], int]) -> None:
+        self._function: Any = njit(function)
+
+    def __call__(self, slots: int) -> int:
+        """Run it on the int64 array at that address; its return code."""
+        return int(self._function(slots))
+
+    def compile(self) -> None:
+        """Compile it, or load it from the disk cache."""
+        if not _config.DISABLE_JIT:
+            self._function.compile((numba.types.int64,))
+
+    @property
+    def address(self) -> int:
+        """Address of the C function."""
+        self.compile()
+        result = self._function.overloads[(numba.types.int64,)]
+        return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
+
+
 def inner(function: Function) -> Function:
     """As `njit`, for what only other kernels call: no entry for Python and no cache file, half the time to compile."""
     if _config.DISABLE_JIT:

@@ -16,9 +16,31 @@ import numpy as np
 import numpy.typing as npt
 from numba.core import cgutils
 
+from kernels.address import address_of
 from kernels.isa import INSTRUCTION_SET
 from kernels.jit import inner, njit
-from kernels.simd import F16, F32, H32, I8, U64, call, const, const64, load, shuffle, splat, store, vec, vector_op
+from kernels.simd import (
+    F16,
+    F32,
+    H32,
+    I8,
+    U64,
+    call,
+    const,
+    const64,
+    load,
+    load_u8,
+    load_u16,
+    load_u32,
+    shuffle,
+    splat,
+    store,
+    store_u8,
+    store_u16,
+    store_u32,
+    vec,
+    vector_op,
+)
 from kernels.spec import PreprocessSpec, TensorFormat
 
 Array = npt.NDArray[Any]
@@ -99,59 +121,70 @@ def normalise_crop(crop: U8, spec: PreprocessSpec, tensor: TensorFormat, out: Ar
     if crop.shape != shape or crop.dtype != np.uint8 or not crop.flags.c_contiguous:
         raise ValueError(f"crop must be C-contiguous uint8 of shape {shape}, got {crop.dtype} {crop.shape}")
     tensor.check(out, spec.crop)
-    pixels = crop.reshape(-1).view()
-    pixels.flags.writeable = False  # one array type: numba compiles once
-    _normalise(pixels, format_kind(tensor), normalise_constants(spec), normalise_table(spec, tensor), elements(out))
+    constants, table = normalise_constants(spec), normalise_table(spec, tensor)
+    n, addresses = spec.crop * spec.crop, (address_of(a) for a in (crop, constants, table, out))
+    _normalise(n, format_kind(tensor), *addresses)
 
 
 @njit
-def _normalise(pixels: Any, kind: int, constants: Any, table: Any, out: Any) -> None:
-    normalise_pixels(pixels, pixels.shape[0] // 3, 0, pixels.shape[0] // 3, kind, constants, table, out)
+def _normalise(n: int, kind: int, pixels: int, constants: int, table: int, out: int) -> None:
+    normalise_pixels(U64(pixels), n, 0, n, kind, U64(constants), U64(table), U64(out))
 
 
 @inner
 def normalise_pixels(
     pixels: Any, n: int, first: int, plane: int, kind: int, constants: Any, table: Any, out: Any
 ) -> None:
-    """The first `n` packed pixels -> elements of a tensor, from pixel `first` of a plane of `plane` pixels on."""
-    if n >= BLOCK and is_by_vectors(kind, constants):
-        vectors_of_pixels(U64(pixels.ctypes.data), U64(n), first, plane, kind, U64(constants.ctypes.data), out)
-        return
+    """The first `n` packed pixels -> elements of a tensor, from pixel `first` of a plane of `plane` pixels on.
+
+    pixels, constants, table, out : addresses
+    """
+    width = 4 if kind in (F32_NCHW, F32_NHWC) else 2 if kind in (F16_NCHW, F16_NHWC) else 1
     is_packed = kind in (F32_NHWC, F16_NHWC, U8_NHWC)
+    target = out + U64(width * first * (3 if is_packed else 1))
+    if n >= BLOCK and is_by_vectors(kind, constants):
+        _vectors_of_pixels(pixels, U64(n), kind, constants, target, U64(width * plane))
+        return
     for i in range(n):
         for c in range(3):
-            at = 3 * (first + i) + c if is_packed else c * plane + first + i
-            out[at] = table[c, pixels[3 * i + c]]
+            at = 3 * i + c if is_packed else c * plane + i
+            value = load_u8(pixels + U64(3 * i + c))
+            _copy_element(table + U64(width) * (U64(256 * c) + value), target + U64(width * at), width)
+
+
+@inner
+def _copy_element(source: Any, target: Any, width: int) -> None:
+    if width == 4:
+        store_u32(target, load_u32(source))
+    elif width == 2:
+        store_u16(target, load_u16(source))
+    else:
+        store_u8(target, load_u8(source))
 
 
 @inner
 def is_by_vectors(kind: int, constants: Any) -> bool:
-    """Can the vectors make this format exactly?"""
+    """Can the vectors make this format exactly? constants : address"""
     if kind in (U8_NCHW, U8_NHWC):
         return True
-    return bool(constants[6, 0] != 0) and (_HAS_HALF or kind in (F32_NCHW, F32_NHWC))
+    is_exact = load_u32(constants + U64(192 * 6)) != U64(0)
+    return bool(is_exact and (_HAS_HALF or kind in (F32_NCHW, F32_NHWC)))
 
 
 @inner
-def vectors_of_pixels(pixels: Any, n: Any, first: int, plane: int, kind: int, constants: Any, out: Any) -> None:
-    """`normalise_pixels` by vectors, for `n` >= 16; `pixels` and `constants` are addresses."""
-    target = U64(out.ctypes.data)
-    width = U64(4) if kind in (F32_NCHW, F32_NHWC) else U64(2) if kind in (F16_NCHW, F16_NHWC) else U64(1)
-    planar = target + U64(first) * width
-    packed = target + U64(3 * first) * width
-    step = U64(plane) * width
+def _vectors_of_pixels(pixels: Any, n: Any, kind: int, constants: Any, target: Any, plane: Any) -> None:
     if kind == F32_NCHW:
-        _f32_planes(pixels, n, constants, planar, step)
+        _f32_planes(pixels, n, constants, target, plane)
     elif kind == F32_NHWC:
-        _f32_packed(pixels, n, constants, packed, step)
+        _f32_packed(pixels, n, constants, target, plane)
     elif kind == F16_NCHW:
-        _f16_planes(pixels, n, constants, planar, step)
+        _f16_planes(pixels, n, constants, target, plane)
     elif kind == F16_NHWC:
-        _f16_packed(pixels, n, constants, packed, step)
+        _f16_packed(pixels, n, constants, target, plane)
     elif kind == U8_NCHW:
-        _u8_planes(pixels, n, constants, planar, step)
+        _u8_planes(pixels, n, constants, target, plane)
     else:
-        _u8_packed(pixels, n, constants, packed, step)
+        _u8_packed(pixels, n, constants, target, plane)
 
 
 def normalised(b: Any, values: Any, constants: list[Any]) -> Any:

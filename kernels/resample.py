@@ -7,29 +7,55 @@ plain twin.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kernels.address import address_of
 from kernels.coefficients import FILTERS, Taps, taps
 from kernels.jit import inner, njit
+from kernels.job import (
+    AT_CONSTANTS,
+    AT_DOWN,
+    AT_LINE,
+    AT_OFFSETS,
+    AT_PLANS,
+    AT_RING,
+    AT_WINDOWS,
+    BOX_BOTTOM,
+    BOX_LEFT,
+    CROP,
+    HAS_VECTORS,
+    JOB_SLOTS,
+    KIND,
+    NEEDED_RING,
+    NEEDED_SLACK,
+    ORIGIN,
+    OUT,
+    PLAN,
+    PLAN_SLOTS,
+    RING_BYTES,
+    ROW_BYTES,
+    SLACK,
+)
+from kernels.jpeg.frame import NEEDS_LOOPS, NEEDS_MEMORY
 from kernels.normalise import elements, format_kind, normalise_constants, normalise_table
 from kernels.reference import PRECISION_BITS, crop_origin, resized_size
 from kernels.resample_plan import SimdPlan, make_simd_plan
-from kernels.resample_simd import resample_simd, ring_bytes
+from kernels.resample_simd import resample_stage
 from kernels.spec import PreprocessSpec, TensorFormat
 
 Array = npt.NDArray[Any]
 I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 
-#: Plans that are kept per axis. ImageNet's first thousand images have about 150 different widths.
-MAX_PLANS = 512
+#: Plans that are kept, of about 20 KB each. ImageNet's first thousand images have about 500 different sizes.
+MAX_PLANS = 2048
 #: Bytes behind a whole image's pixels, for vectors that read past a row's end.
-SLACK = 1024
+_WHOLE_SLACK = 1024
 _U = np.uintp
 _HALF = np.int32(1 << (PRECISION_BITS - 1))
 _BITS = np.int32(PRECISION_BITS)
@@ -38,11 +64,15 @@ _MAX = np.int32((256 << PRECISION_BITS) - 1)
 
 @dataclass(frozen=True)
 class Plan:
-    """How one image size becomes the crop. `box` is (left, top, right, bottom), the source pixels that are read."""
+    """How one image size becomes the crop. `box` is (left, top, right, bottom), the source pixels that are read.
+
+    record : (PLAN_SLOTS,) int64, what compiled code reads of it (`kernels.job`)
+    """
 
     columns: Taps
     rows: Taps
     simd: SimdPlan | None
+    record: I64
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -84,7 +114,7 @@ class Region:
 def whole(rgb: U8) -> Region:
     """The region of a whole image, (H, W, 3) uint8."""
     height, width = rgb.shape[:2]
-    flat = np.zeros(rgb.size + SLACK, np.uint8)
+    flat = np.zeros(rgb.size + _WHOLE_SLACK, np.uint8)
     flat[: rgb.size] = rgb.reshape(-1)
     flat.flags.writeable = False  # one array type, whoever decoded: numba compiles once
     return Region(flat, 0, 3 * width, 0, 0, width, height)
@@ -100,21 +130,27 @@ class Resampler:
             raise ValueError(f"crop {spec.crop} does not fit in images resized to {spec.resize}")
         self.spec = spec
         self.tensor = TensorFormat() if tensor is None else tensor
-        self._kind = format_kind(self.tensor)
         self._constants, self._table = normalise_constants(spec), normalise_table(spec, self.tensor)
         self._plans: dict[tuple[int, int], Plan] = {}
         self._columns = np.zeros((3, 0, spec.crop), np.uint8)
         self._ring, self._line = np.zeros(0, np.uint8), np.zeros(3 * spec.crop, np.uint8)
         self._sums = np.zeros(spec.crop, np.int32)
-        self.ns = 0  # of the last call
+        self._lookup = np.zeros((2 * MAX_PLANS, 2), np.int64)
+        self.job = np.zeros(JOB_SLOTS, np.int64)
+        self.slots = address_of(self.job)
+        self.job[CROP], self.job[KIND] = spec.crop, format_kind(self.tensor)
+        self.job[AT_CONSTANTS : AT_LINE + 1] = [address_of(a) for a in (self._constants, self._table, self._line)]
+        self.job[AT_PLANS] = address_of(self._lookup)
 
     def plan(self, width: int, height: int) -> Plan:
-        """The plan of an image size, made once while it stays among the last."""
+        """The plan of an image size, made once while it stays among the last; compiled code finds it too."""
         plan = self._plans.get((width, height))
         if plan is None:
             if len(self._plans) >= MAX_PLANS:
                 self._plans.clear()
+                self._lookup[:] = 0
             plan = self._plans[width, height] = make_plan(width, height, self.spec)
+            _add_plan(self._lookup, width, height, address_of(plan.record))
         return plan
 
     def __call__(self, plan: Plan, region: Region, out: Array) -> None:
@@ -122,23 +158,21 @@ class Resampler:
 
         out : C-contiguous, of the tensor's dtype and shape, overwritten
         """
-        began_ns = time.perf_counter_ns()
         region.check(plan.box)
-        if plan.simd is not None and region.slack(plan.box) >= plan.simd.slack_bytes:
-            self._by_vectors(plan, plan.simd, region, out)
-        else:
+        self.job[PLAN], self.job[ROW_BYTES] = address_of(plan.record), region.stride
+        self.job[ORIGIN] = address_of(region.pixels) + region.start(plan.box)
+        self.job[SLACK], self.job[OUT] = region.slack(plan.box), address_of(out)
+        code = resample_stage(self.slots)
+        if code == NEEDS_MEMORY:
+            self.grow()
+            code = resample_stage(self.slots)
+        if code == NEEDS_LOOPS:
             self.by_loops(plan, region, out)
-        self.ns = time.perf_counter_ns() - began_ns
 
-    def _by_vectors(self, plan: Plan, simd: SimdPlan, region: Region, out: Array) -> None:
-        needed = ring_bytes(self.spec.crop, simd.most)
-        if self._ring.size < needed:
-            self._ring = np.zeros(needed, np.uint8)
-        resample_simd(
-            region.pixels, region.start(plan.box), region.stride, plan.box[3] - plan.box[1], simd.n_groups,
-            simd.offsets, simd.across, simd.windows, simd.pairs, simd.down, simd.most,
-            self._kind, self._constants, self._table, self._line, self._ring, elements(out),
-        )  # fmt: skip
+    def grow(self) -> None:
+        """After NEEDS_MEMORY: give the ring what the last image needs."""
+        self._ring = np.zeros(int(self.job[NEEDED_RING]), np.uint8)
+        self.job[AT_RING], self.job[RING_BYTES] = address_of(self._ring), self._ring.size
 
     def by_loops(self, plan: Plan, region: Region, out: Array) -> None:
         """The plain form: the twin of the vectors, and what does the odd sizes that they leave out."""
@@ -169,7 +203,39 @@ def make_plan(width: int, height: int, spec: PreprocessSpec) -> Plan:
     left, top = crop_origin(out_width, spec.crop), crop_origin(out_height, spec.crop)
     columns = taps(width, out_width, left, spec.crop, spec.interpolation)
     rows = taps(height, out_height, top, spec.crop, spec.interpolation)
-    return Plan(columns, rows, make_simd_plan(columns, rows))
+    simd = make_simd_plan(columns, rows)
+    record = np.zeros(PLAN_SLOTS, np.int64)
+    record[BOX_LEFT : BOX_BOTTOM + 1] = columns.first, rows.first, columns.end, rows.end
+    if simd is not None:
+        record[HAS_VECTORS : NEEDED_SLACK + 1] = 1, simd.n_groups, simd.most, simd.slack_bytes
+        record[AT_OFFSETS : AT_DOWN + 1] = [address_of(a) for a in simd.arrays]
+        record[AT_WINDOWS] *= simd.windows.size > 0
+    return Plan(columns, rows, simd, record)
+
+
+@inner
+def find_plan(lookup: I64, width: int, height: int) -> int:
+    """The row of an image size in a table of twice MAX_PLANS rows, or the free row where it belongs (open addressing).
+
+    A row is a key, which is never 0, and the address of a plan's record, 0 where the row is free.
+    """
+    key = plan_key(width, height)
+    row = _U(key * 0x9E3779B1 >> 16) % _U(lookup.shape[0])
+    while lookup[row, 0] not in (0, key):
+        row = (row + _U(1)) % _U(lookup.shape[0])
+    return int(row)
+
+
+@inner
+def plan_key(width: int, height: int) -> int:
+    """What an image size is looked up by."""
+    return (width << 32) | height
+
+
+@njit
+def _add_plan(lookup: I64, width: int, height: int, record: int) -> None:
+    row = find_plan(lookup, width, height)
+    lookup[row, 0], lookup[row, 1] = plan_key(width, height), record
 
 
 @inner

@@ -46,6 +46,11 @@ class SimdPlan:
     windows: npt.NDArray[np.uint8]
 
     @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """In the order of the slots of `kernels.job`."""
+        return self.offsets, self.across, self.windows, self.pairs, self.down
+
+    @property
     def slack_bytes(self) -> int:
         """Bytes behind the last tap's pixel that the kernels may read."""
         return TAP_BYTES * self.n_groups + WINDOW_BYTES

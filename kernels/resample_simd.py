@@ -16,7 +16,37 @@ from typing import Any
 
 import numpy as np
 
-from kernels.jit import inner, njit
+from kernels.address import array_at
+from kernels.jit import Stage, inner
+from kernels.job import (
+    AT_ACROSS,
+    AT_CONSTANTS,
+    AT_DOWN,
+    AT_LINE,
+    AT_OFFSETS,
+    AT_PAIRS,
+    AT_RING,
+    AT_TABLE,
+    AT_WINDOWS,
+    BOX_BOTTOM,
+    BOX_TOP,
+    CROP,
+    HAS_VECTORS,
+    JOB_SLOTS,
+    KIND,
+    MOST_PAIRS,
+    N_GROUPS,
+    NEEDED_RING,
+    NEEDED_SLACK,
+    ORIGIN,
+    OUT,
+    PLAN,
+    PLAN_SLOTS,
+    RING_BYTES,
+    ROW_BYTES,
+    SLACK,
+)
+from kernels.jpeg.frame import NEEDS_LOOPS, NEEDS_MEMORY, OK
 from kernels.normalise import F32_NCHW, is_by_vectors, normalise_pixels
 from kernels.resample_avx512 import horizontal_4_taps, horizontal_8_taps
 from kernels.resample_horizontal import horizontal_1, horizontal_2, horizontal_any
@@ -31,7 +61,7 @@ from kernels.resample_vertical import (
 from kernels.simd import U64, load_u64
 
 
-@njit
+@inner
 def _power_of_two(n: int) -> int:
     size = 1
     while size < n:
@@ -39,64 +69,72 @@ def _power_of_two(n: int) -> int:
     return size
 
 
-def ring_bytes(n: int, most: int) -> int:
-    """Scratch bytes of `resample_simd` for a crop of n pixels."""
-    return int(_power_of_two(most)) * 12 * n
+@Stage
+def resample_stage(slots: int) -> int:
+    """Resize, crop and normalise as the job says (`kernels.job`).
 
-
-@njit
-def resample_simd(
-    pixels: Any, start: int, stride: int, n_rows: int, groups: int, offsets: Any, across: Any, windows_: Any,
-    pairs: Any, down: Any, most: int, kind: int, constants: Any, table: Any, line: Any, ring_: Any, out: Any,
-) -> None:  # fmt: skip
-    """Resize, crop and normalise.
-
-    start : byte of the image's column 0 in the first row that is needed (may be negative)     n_rows : rows needed
-    kind, constants, table : of `kernels.normalise`     line : (3 n,) uint8, scratch     out : the tensor's elements
-    The caller has checked that ``pixels`` holds the last row's last tap and `SimdPlan.slack_bytes` more, and
-    ``ring_`` `ring_bytes`.
+    NEEDS_LOOPS where the plain loops must do it: a plan without vectors, or too little memory behind the pixels.
+    NEEDS_MEMORY leaves in the job how many bytes the ring must have.
     """
-    n = offsets.shape[0]
-    rows, heads = U64(pixels.ctypes.data) + U64(start), U64(pairs.ctypes.data)
-    places, weights_across, windows = U64(offsets.ctypes.data), U64(across.ctypes.data), U64(windows_.ctypes.data)
-    has_windows = windows_.shape[0] > 0
-    ring = U64(ring_.ctypes.data)
-    slot_bytes, mask = U64(12 * n), U64(_power_of_two(most) - 1)
-    is_straight = kind == F32_NCHW and is_by_vectors(kind, constants)
+    job = array_at(slots, (JOB_SLOTS,), np.int64)
+    plan = array_at(job[PLAN], (PLAN_SLOTS,), np.int64)
+    if plan[HAS_VECTORS] == 0 or job[SLACK] < plan[NEEDED_SLACK]:
+        return NEEDS_LOOPS
+    n_slots = _power_of_two(plan[MOST_PAIRS])
+    job[NEEDED_RING] = n_slots * 12 * job[CROP]
+    if job[RING_BYTES] < job[NEEDED_RING]:
+        return NEEDS_MEMORY
+    _resample(job, plan, U64(n_slots - 1))
+    return OK
+
+
+@inner
+def _resample(job: Any, plan: Any, mask: Any) -> None:
+    n, slot_bytes = job[CROP], U64(12 * job[CROP])
+    n_rows = plan[BOX_BOTTOM] - plan[BOX_TOP]
+    ring, heads = U64(job[AT_RING]), U64(plan[AT_PAIRS])
+    is_straight = job[KIND] == F32_NCHW and is_by_vectors(job[KIND], U64(job[AT_CONSTANTS]))
     done = 0
     for y in range(n):
         head = heads + U64(24 * y)
         first, count = load_u64(head), load_u64(head + U64(8))
-        weights = U64(down.ctypes.data) + U64(4) * load_u64(head + U64(16))
+        weights = U64(plan[AT_DOWN]) + U64(4) * load_u64(head + U64(16))
         while done < np.int64(first + count):
-            row0 = rows + U64(2 * done * stride)
-            row1 = rows + U64(min(2 * done + 1, n_rows - 1) * stride)
-            slot = ring + (U64(done) & mask) * slot_bytes
-            if has_windows and groups == 1:
-                horizontal_4_taps(row0, row1, U64(n), places, windows, slot)
-            elif has_windows:
-                horizontal_8_taps(row0, row1, U64(n), places, windows, slot)
-            elif groups == 1:
-                horizontal_1(row0, row1, U64(n), U64(groups), places, weights_across, slot)
-            elif groups == 2:
-                horizontal_2(row0, row1, U64(n), U64(groups), places, weights_across, slot)
-            else:
-                horizontal_any(row0, row1, U64(n), U64(groups), places, weights_across, slot)
+            row0 = U64(job[ORIGIN] + 2 * done * job[ROW_BYTES])
+            row1 = U64(job[ORIGIN] + min(2 * done + 1, n_rows - 1) * job[ROW_BYTES])
+            _row_pair(plan, row0, row1, U64(n), ring + (U64(done) & mask) * slot_bytes)
             done += 1
         if is_straight:
-            norm, target = U64(constants.ctypes.data), U64(out.ctypes.data)
             for c in range(3):
                 _planar_row(
-                    ring + U64(4 * n * c), first, count, mask, slot_bytes, weights, norm + U64(4 * c),
-                    target + U64(4 * n * (c * n + y)), U64(n),
+                    ring + U64(4 * n * c), first, count, mask, slot_bytes, weights, U64(job[AT_CONSTANTS] + 4 * c),
+                    U64(job[OUT] + 4 * n * (c * n + y)), U64(n),
                 )  # fmt: skip
         else:
-            packed = U64(line.ctypes.data)
+            packed = U64(job[AT_LINE])
             if count == U64(2):
                 packed_2(ring, first, count, mask, slot_bytes, weights, packed, U64(n))
             else:
                 packed_any(ring, first, count, mask, slot_bytes, weights, packed, U64(n))
-            normalise_pixels(line, n, y * n, n * n, kind, constants, table, out)
+            constants, table = U64(job[AT_CONSTANTS]), U64(job[AT_TABLE])
+            normalise_pixels(packed, n, y * n, n * n, job[KIND], constants, table, U64(job[OUT]))
+
+
+@inner
+def _row_pair(plan: Any, row0: Any, row1: Any, n: Any, slot: Any) -> None:
+    """The horizontal pass of two rows, into a slot of the ring."""
+    groups, windows, across = U64(plan[N_GROUPS]), U64(plan[AT_WINDOWS]), U64(plan[AT_ACROSS])
+    places = U64(plan[AT_OFFSETS])
+    if windows != U64(0) and groups == U64(1):
+        horizontal_4_taps(row0, row1, n, places, windows, slot)
+    elif windows != U64(0):
+        horizontal_8_taps(row0, row1, n, places, windows, slot)
+    elif groups == U64(1):
+        horizontal_1(row0, row1, n, groups, places, across, slot)
+    elif groups == U64(2):
+        horizontal_2(row0, row1, n, groups, places, across, slot)
+    else:
+        horizontal_any(row0, row1, n, groups, places, across, slot)
 
 
 @inner

@@ -134,7 +134,7 @@ def _storer(kind: Any) -> Any:
 
 load_u64_be = _loader(I64, swapped=True)
 load_u64, load_u32, load_u16, load_u8 = _loader(I64), _loader(I32), _loader(I16), _loader(I8)
-store_u64, store_u16 = _storer(I64), _storer(I16)
+store_u64, store_u32, store_u16, store_u8 = _storer(I64), _storer(I32), _storer(I16), _storer(I8)
 
 
 @vector_op(1, types.uint64)

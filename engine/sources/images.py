@@ -36,7 +36,7 @@ class ImageSource:
 
     @property
     def resample_ns(self) -> int:
-        return self._preprocess.resample.ns
+        return self._preprocess.last_resample_ns
 
     def read(self, sample: int) -> bytes:
         return read_file(self._names.path(sample))

@@ -7,8 +7,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernels.jit import inner, njit
+from kernels.address import address_of, array_at, list_array, listed
+from kernels.jit import Stage, inner
 from kernels.jpeg.frame import (
+    AT_AC,
+    AT_BATCHES,
+    AT_BUILT,
+    AT_CANONICAL,
+    AT_CODES,
+    AT_DC,
+    AT_FILE,
+    AT_HAS_CODE,
+    AT_OFFSETS,
+    AT_PLANES,
+    AT_QUANT,
+    AT_RGB,
+    AT_ROWS,
+    AT_SCAN,
+    AT_SEEN,
+    AT_SEGMENTS,
+    AT_SINGLE,
+    AT_STATE,
     BAD_REGION,
     BOTTOM,
     CORRUPT,
@@ -22,6 +41,7 @@ from kernels.jpeg.frame import (
     LEFT,
     N_SLOTS,
     N_TABLES,
+    NEEDS,
     NEEDS_MEMORY,
     OK,
     PLANE,
@@ -34,12 +54,11 @@ from kernels.jpeg.frame import (
     TABLE_BYTES,
     TOP,
     WIDTH,
-    YUV420,
     YUV444,
 )
 from kernels.jpeg.huffman import AC_BITS, DC_BITS, build_tables
 from kernels.jpeg.idct import BATCH_BYTES
-from kernels.jpeg.markers import parse_header
+from kernels.jpeg.markers import luma_blocks, parse_header
 from kernels.jpeg.scan import STATE_WORDS, STORE_OFFSET, decode_scan
 from kernels.jpeg.stuffing import OVERRUN, PADDING, unstuff
 from kernels.jpeg.upsample import row_memory, upsample
@@ -60,83 +79,97 @@ class JpegDecoder:
     """
 
     def __init__(self) -> None:
-        zeros = self._allocate
-        self.frame = zeros(N_SLOTS, np.int64)
-        self.quant = zeros((4, 64), np.int16)
-        self.codes, self._has_code = zeros((N_TABLES, TABLE_BYTES), np.uint8), zeros(N_TABLES, np.uint8)
-        self._built = zeros((N_TABLES, TABLE_BYTES + 1), np.uint8)
-        self._canonical = zeros((2, N_TABLES, 17), np.int64)
-        self._dc, self._ac = zeros((4, 1 << DC_BITS), np.uint32), zeros((4, 1 << AC_BITS), np.uint32)
-        self._single, self._seen = zeros(1 << AC_BITS, np.int32), zeros(16, np.int64)
-        self._segments = zeros(2 * MAX_SEGMENTS, np.int64)
-        self._batches = zeros(3 * BATCH_BYTES // 2, np.int16)
-        self._state = zeros(STATE_WORDS, np.uint64)
-        self._scan, self._planes, self.rgb = zeros(0, np.uint8), zeros(0, np.uint8), zeros(0, np.uint8)
-        self._rows, self._needs = zeros(0, np.int16), zeros(4, np.int64)
+        self.frame = self._allocate(N_SLOTS, np.int64)
+        self.slots = address_of(self.frame)
+        self._arrays: dict[int, Any] = {}
+        for slot, (shape, kind) in _ARRAYS.items():
+            self._keep(slot, self._allocate(shape, kind))
+        self._keep(AT_OFFSETS, STORE_OFFSET)
+
+    def _keep(self, slot: int, array: Any) -> None:
+        self._arrays[slot] = array
+        list_array(self.frame, slot, array)
 
     def _allocate(self, shape: int | tuple[int, ...], kind: Any) -> Any:
         """Zeros. The fuzz run puts guard zones around them here."""
         return np.zeros(shape, kind)
 
+    def array(self, slot: int) -> Any:
+        """The array of a slot `AT_...` of the frame."""
+        return self._arrays[slot]
+
     def header(self, data: U8) -> int:
-        """Parse up to the scan and build the tables; fills ``frame[WIDTH]`` and ``frame[HEIGHT]``."""
-        return int(
-            read_header(
-                data, self.frame, self.quant, self.codes, self._has_code, self._seen,
-                self._built, self._canonical, self._dc, self._single, self._ac,
-            )
-        )  # fmt: skip
+        """Parse up to the scan and build the tables; fills ``frame[WIDTH]`` and ``frame[HEIGHT]``.
 
-    def pixels(self, data: U8, box: tuple[int, int, int, int]) -> int:
-        """Decode the box (left, top, right, bottom) of the image of the last `header` into `rgb`.
-
-        Pixel (left, top) is at byte ``frame[RGB_OFFSET]``, the next row ``frame[RGB_STRIDE]`` further.
+        data : (n,) uint8, the file; it must stay alive until the pixels are decoded.
         """
+        self._keep(AT_FILE, data)
+        return header_stage(self.slots)
+
+    def pixels(self, box: tuple[int, int, int, int]) -> int:
+        """Decode the box (left, top, right, bottom) of the image of the last `header`; see `region`."""
         self.frame[LEFT : BOTTOM + 1] = box
-        code = self._decode(data)
+        code = pixels_stage(self.slots)
         if code == NEEDS_MEMORY:
-            self._grow()
-            code = self._decode(data)
+            self.grow()
+            code = pixels_stage(self.slots)
         return code
 
     def region(self) -> Region:
         """The last decoded box, valid until the next image."""
         left, top, right, bottom = self.frame[LEFT : BOTTOM + 1].tolist()
-        pixels = self.rgb.view()
-        pixels.flags.writeable = False
-        return Region(pixels, int(self.frame[RGB_OFFSET]), int(self.frame[RGB_STRIDE]), left, top, right, bottom)
+        offset, stride = int(self.frame[RGB_OFFSET]), int(self.frame[RGB_STRIDE])
+        return Region(self._arrays[AT_RGB], offset, stride, left, top, right, bottom)
 
-    def _decode(self, data: U8) -> int:
-        return int(
-            decode_region(
-                data, self.frame, self.quant, self.codes, self._canonical, self._dc, self._ac, self._segments,
-                self._batches, self._state, STORE_OFFSET, self._scan, self._planes, self._rows, self.rgb, self._needs,
-            )
-        )  # fmt: skip
-
-    def _grow(self) -> None:
-        """Give each scratch array what the last image needs, and a quarter more."""
-        scan, planes, rgb, rows = (int(n) + int(n) // 4 for n in self._needs)
-        if self._scan.size < scan:
-            self._scan = self._allocate(scan, np.uint8)
-        if self._planes.size < planes:
-            self._planes = self._allocate(planes, np.uint8)
-        if self.rgb.size < rgb:
-            self.rgb = self._allocate(rgb, np.uint8)
-        if self._rows.size < rows:
-            self._rows = self._allocate(rows, np.int16)
+    def grow(self) -> None:
+        """After NEEDS_MEMORY: give each array what the last image needs, and a quarter more."""
+        for slot, needed in zip(
+            (AT_SCAN, AT_PLANES, AT_RGB, AT_ROWS), self.frame[NEEDS : NEEDS + 4].tolist(), strict=True
+        ):
+            array = self._arrays[slot]
+            if array.size < needed:
+                self._keep(slot, self._allocate(needed + needed // 4, array.dtype))
 
 
-@njit
-def read_header(
-    data: Any, frame: Any, quant: Any, codes: Any, has_code: Any, seen: Any,
-    built: Any, canonical: Any, dc: Any, single: Any, ac: Any,
-) -> int:  # fmt: skip
+#: Shape and type of each array; those of no size grow with the images.
+_ARRAYS: dict[int, tuple[Any, Any]] = {
+    AT_QUANT: ((4, 64), np.int16),
+    AT_CODES: ((N_TABLES, TABLE_BYTES), np.uint8),
+    AT_HAS_CODE: (N_TABLES, np.uint8),
+    AT_SEEN: (16, np.int64),
+    AT_BUILT: ((N_TABLES, TABLE_BYTES + 1), np.uint8),
+    AT_CANONICAL: ((2, N_TABLES, 17), np.int64),
+    AT_DC: ((4, 1 << DC_BITS), np.uint32),
+    AT_AC: ((4, 1 << AC_BITS), np.uint32),
+    AT_SINGLE: (1 << AC_BITS, np.int32),
+    AT_SEGMENTS: (2 * MAX_SEGMENTS, np.int64),
+    AT_BATCHES: (3 * BATCH_BYTES // 2, np.int16),
+    AT_STATE: (STATE_WORDS, np.uint64),
+    AT_SCAN: (0, np.uint8),
+    AT_PLANES: (0, np.uint8),
+    AT_ROWS: (0, np.int16),
+    AT_RGB: (0, np.uint8),
+}
+
+
+@Stage
+def header_stage(slots: int) -> int:
     """See `JpegDecoder.header`."""
-    code = parse_header(data, frame, quant, codes, has_code, seen)
+    frame = array_at(slots, (N_SLOTS,), np.int64)
+    codes = array_at(frame[AT_CODES], (N_TABLES, TABLE_BYTES), np.uint8)
+    has_code = listed(frame, AT_HAS_CODE, np.uint8)
+    code = parse_header(
+        listed(frame, AT_FILE, np.uint8), frame, array_at(frame[AT_QUANT], (4, 64), np.int16), codes, has_code,
+        listed(frame, AT_SEEN, np.int64),
+    )  # fmt: skip
     if code != OK:
         return code
-    return build_tables(codes, has_code, built, canonical, dc, single, ac)
+    return build_tables(
+        codes, has_code, array_at(frame[AT_BUILT], (N_TABLES, TABLE_BYTES + 1), np.uint8),
+        array_at(frame[AT_CANONICAL], (2, N_TABLES, 17), np.int64),
+        array_at(frame[AT_DC], (4, 1 << DC_BITS), np.uint32), listed(frame, AT_SINGLE, np.int32),
+        array_at(frame[AT_AC], (4, 1 << AC_BITS), np.uint32),
+    )  # fmt: skip
 
 
 @inner
@@ -161,59 +194,62 @@ def lay_out(frame: Any) -> Any:
         frame[STRIDE] = width + 64
         frame[RGB_STRIDE], frame[RGB_OFFSET] = 3 * (right - left), 0
         return frame[STRIDE] * (height + 1), 3 * (right - left) * (bottom - top)
-    across, down = (frame[WIDTH] + 1) // 2, (frame[HEIGHT] + 1) // 2
-    frame[FIRST_COLUMN] = max((left >> 1) - 1, 0) >> 3
-    frame[END_COLUMN] = (min(((right - 1) >> 1) + 1, across - 1) >> 3) + 1
-    if layout == YUV420:
-        frame[FIRST_ROW] = max((top >> 1) - 1, 0) >> 3
-        frame[END_ROW] = (min(((bottom - 1) >> 1) + 1, down - 1) >> 3) + 1
-    else:
-        frame[FIRST_ROW], frame[END_ROW] = top >> 3, (bottom + 7) >> 3
+    across, down = luma_blocks(layout)
+    frame[FIRST_COLUMN], frame[END_COLUMN] = _chroma_blocks(left, right, frame[WIDTH], across)
+    frame[FIRST_ROW], frame[END_ROW] = _chroma_blocks(top, bottom, frame[HEIGHT], down)
     width = 8 * (frame[END_COLUMN] - frame[FIRST_COLUMN])
     height = 8 * (frame[END_ROW] - frame[FIRST_ROW])
-    luma_height = 2 * height if layout == YUV420 else height
-    frame[STRIDE], frame[STRIDE + 1], frame[STRIDE + 2] = 2 * width + 64, width + 64, width + 64
+    frame[STRIDE], frame[STRIDE + 1], frame[STRIDE + 2] = across * width + 64, width + 64, width + 64
     frame[PLANE] = 0
-    frame[PLANE + 1] = frame[STRIDE] * (luma_height + 1)
+    frame[PLANE + 1] = frame[STRIDE] * (down * height + 1)
     frame[PLANE + 2] = frame[PLANE + 1] + frame[STRIDE + 1] * (height + 1)
     frame[RGB_STRIDE], frame[RGB_OFFSET] = 3 * (right - left), 0
     return frame[PLANE + 2] + frame[STRIDE + 2] * (height + 1), 3 * (right - left) * (bottom - top)
 
 
 @inner
-def _fits(needs: Any, scan: Any, planes: Any, rgb: Any, rows: Any) -> bool:
+def _chroma_blocks(start: int, end: int, size: int, factor: int) -> Any:
+    """First block and the one past the last of a chroma axis that the pixels from `start` to `end` of `size` need."""
+    if factor == 1:
+        return start >> 3, (end + 7) >> 3
+    last = (size + 1) // 2 - 1
+    return max((start >> 1) - 1, 0) >> 3, (min(((end - 1) >> 1) + 1, last) >> 3) + 1
+
+
+@inner
+def _fits(frame: Any) -> bool:
     return bool(
-        scan.shape[0] >= needs[0]
-        and planes.shape[0] >= needs[1]
-        and rgb.shape[0] >= needs[2]
-        and rows.shape[0] >= needs[3]
+        frame[AT_SCAN + 1] >= frame[NEEDS]
+        and frame[AT_PLANES + 1] >= frame[NEEDS + 1]
+        and frame[AT_RGB + 1] >= frame[NEEDS + 2]
+        and frame[AT_ROWS + 1] >= frame[NEEDS + 3]
     )
 
 
-@njit
-def decode_region(
-    data: Any, frame: Any, quant: Any, codes: Any, canonical: Any, dc: Any, ac: Any, segments: Any,
-    batches: Any, state: Any, offsets: Any, scan: Any, planes: Any, rows: Any, rgb: Any, needs: Any,
-) -> int:  # fmt: skip
-    """See `JpegDecoder.pixels`. NEEDS_MEMORY leaves in `needs` what to allocate."""
+@Stage
+def pixels_stage(slots: int) -> int:
+    """See `JpegDecoder.pixels`. NEEDS_MEMORY leaves in the frame what to allocate."""
+    frame = array_at(slots, (N_SLOTS,), np.int64)
     is_inside = 0 <= frame[LEFT] < frame[RIGHT] <= frame[WIDTH] and 0 <= frame[TOP] < frame[BOTTOM] <= frame[HEIGHT]
     if not is_inside:
         return BAD_REGION
     plane_bytes, rgb_bytes = lay_out(frame)
-    needs[0] = data.shape[0] + PADDING + OVERRUN
-    needs[1], needs[2], needs[3] = plane_bytes + SLACK, rgb_bytes + SLACK, row_memory(frame[WIDTH])
-    if not _fits(needs, scan, planes, rgb, rows):
+    frame[NEEDS] = frame[AT_FILE + 1] + PADDING + OVERRUN
+    frame[NEEDS + 1], frame[NEEDS + 2] = plane_bytes + SLACK, rgb_bytes + SLACK
+    frame[NEEDS + 3] = row_memory(frame[WIDTH])
+    if not _fits(frame):
         return NEEDS_MEMORY
-    n_segments = unstuff(data, frame[SCAN_START], scan, segments, frame[RESTART_INTERVAL])
+    scan, segments = listed(frame, AT_SCAN, np.uint8), listed(frame, AT_SEGMENTS, np.int64)
+    n_segments = unstuff(listed(frame, AT_FILE, np.uint8), frame[SCAN_START], scan, segments, frame[RESTART_INTERVAL])
     if n_segments < 0:
         return CORRUPT
-    target = rgb if frame[LAYOUT] == YUV444 else planes
-    code = decode_scan(
-        frame, codes, canonical, quant, dc, ac, scan, segments, n_segments, batches, state, offsets, target
-    )
+    code = decode_scan(frame, listed(frame, AT_STATE, np.uint64), segments, n_segments)
     if code != OK:
+        batches = listed(frame, AT_BATCHES, np.int16)
         batches[:] = 0
         return code
     if frame[LAYOUT] != YUV444:
-        upsample(frame, planes, rows, rgb)
+        upsample(
+            frame, listed(frame, AT_PLANES, np.uint8), listed(frame, AT_ROWS, np.int16), listed(frame, AT_RGB, np.uint8)
+        )
     return OK

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 #: Return codes. Only OK leaves pixels behind.
-OK, UNSUPPORTED, CORRUPT, NEEDS_MEMORY, BAD_REGION = range(5)
+OK, UNSUPPORTED, CORRUPT, NEEDS_MEMORY, BAD_REGION, NEEDS_PLAN, NEEDS_LOOPS = range(7)
 
 #: Chroma layouts: luma samples per chroma sample, across x down.
-YUV444, YUV422, YUV420, GRAY = range(4)
+YUV444, YUV422, YUV420, GRAY, YUV440 = range(5)
 
 # Slots of `frame`, (N_SLOTS,) int64: what the header says ...
 WIDTH, HEIGHT, N_COMPONENTS, LAYOUT = range(4)
@@ -17,7 +17,11 @@ LEFT, TOP, RIGHT, BOTTOM = range(17, 21)
 FIRST_COLUMN, END_COLUMN, FIRST_ROW, END_ROW = range(21, 25)
 STRIDE, PLANE = 25, 28  # three slots each: bytes of a row, and offset of the plane
 RGB_STRIDE, RGB_OFFSET = 31, 32  # bytes of a row of the output, and the offset of pixel (LEFT, TOP)
-N_SLOTS = 40
+NEEDS = 33  # four slots: bytes of the scan, of the planes, of the pixels, and int16 of a row, that are needed
+# ... and where the decoder's arrays are: address and number of elements of each
+AT_FILE, AT_QUANT, AT_CODES, AT_HAS_CODE, AT_SEEN, AT_BUILT, AT_CANONICAL, AT_DC, AT_AC = range(40, 58, 2)
+AT_SINGLE, AT_SEGMENTS, AT_BATCHES, AT_STATE, AT_OFFSETS, AT_SCAN, AT_PLANES, AT_ROWS, AT_RGB = range(58, 76, 2)
+N_SLOTS = 76
 
 #: Huffman tables: class * 4 + destination, each with 16 counts and up to 256 symbols.
 N_TABLES, TABLE_BYTES = 8, 272

@@ -32,6 +32,7 @@ from kernels.jpeg.frame import (
     WIDTH,
     YUV420,
     YUV422,
+    YUV440,
     YUV444,
 )
 
@@ -198,7 +199,15 @@ def _layout(data: Any, start: int, n_components: int) -> int:
         return YUV444
     if luma == 0x21:
         return YUV422
+    if luma == 0x12:
+        return YUV440
     return YUV420 if luma == 0x22 else -1
+
+
+@inner
+def luma_blocks(layout: int) -> Any:
+    """Luma blocks of an MCU, across and down."""
+    return (2 if layout in (YUV422, YUV420) else 1), (2 if layout in (YUV440, YUV420) else 1)
 
 
 @inner
@@ -221,10 +230,10 @@ def _frame_header(data: Any, start: int, end: int, frame: Any, seen: Any) -> int
         frame[QUANT_TABLE + j] = data[start + 8 + 3 * j]
         if frame[QUANT_TABLE + j] > 3:
             return CORRUPT
-    across = 16 if layout in (YUV422, YUV420) else 8
-    down = 16 if layout == YUV420 else 8
+    across, down = luma_blocks(layout)
     frame[WIDTH], frame[HEIGHT], frame[N_COMPONENTS], frame[LAYOUT] = width, height, n, layout
-    frame[MCUS_ACROSS], frame[MCUS_DOWN] = (width + across - 1) // across, (height + down - 1) // down
+    frame[MCUS_ACROSS] = (width + 8 * across - 1) // (8 * across)
+    frame[MCUS_DOWN] = (height + 8 * down - 1) // (8 * down)
     seen[HAS_FRAME] = 1
     return OK
 

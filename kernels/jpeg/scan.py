@@ -14,6 +14,16 @@ from kernels.jit import inlined, inner
 from kernels.jpeg.bits import extend, extend_complement, is_beyond, refill
 from kernels.jpeg.frame import (
     AC_TABLE,
+    AT_AC,
+    AT_BATCHES,
+    AT_CANONICAL,
+    AT_CODES,
+    AT_DC,
+    AT_OFFSETS,
+    AT_PLANES,
+    AT_QUANT,
+    AT_RGB,
+    AT_SCAN,
     CORRUPT,
     DC_TABLE,
     END_COLUMN,
@@ -29,13 +39,11 @@ from kernels.jpeg.frame import (
     RESTART_INTERVAL,
     STRIDE,
     UNSUPPORTED,
-    YUV420,
-    YUV422,
     YUV444,
 )
 from kernels.jpeg.huffman import AC_BITS, DC_BITS, END_OF_BLOCK
 from kernels.jpeg.idct import BATCH_BYTES, flush_444, flush_plane
-from kernels.jpeg.markers import ZIGZAG
+from kernels.jpeg.markers import ZIGZAG, luma_blocks
 from kernels.simd import N_LANES, U64, load_u8, load_u16, load_u32, load_u64, store_u16, store_u64
 
 _U0, _U1, _U2, _U4, _U6, _U8, _U10, _U15, _U16, _U24, _U28, _U48, _U63, _U127 = (
@@ -54,8 +62,14 @@ _DC, _AC, _PREDICTOR, _LANE, _BATCH, _TARGETS, _QUANT, _DC_CODE, _AC_CODE = rang
 _STATE = 16
 _STATE_BYTES = U64(8 * _STATE)
 #: ... then where the 32 blocks of each batch go, and room for one row of them. uint64 in all:
-_TARGET_AT, _ROOM_AT = 48, 160
+_TARGET_AT, _ROOM_AT = 48, 192
 STATE_WORDS = _ROOM_AT + 3 * 4 * 8 + 64
+#: ... before them, for each block of an MCU (10 at most, T.81 B.2.3): offset of its first sample in the current row of
+#: MCUs, and the steps of that to the next MCU and to the next row.
+_BLOCK_AT = 144
+_ORIGIN, _COLUMN_STEP, _ROW_STEP = range(3)
+#: MCUs between restart markers where there are none.
+_NEVER = 1 << 62
 
 
 @inlined
@@ -199,62 +213,52 @@ def _skip_ac(bits: Any, n_bits: Any, place: Any, component: Any, codes: Any, lim
 
 
 @inner
-def _start(frame: Any, quant: Any, dc: Any, ac: Any, batches: Any, state: Any) -> None:
-    """Fill the components' states."""
+def _start(frame: Any, state: Any) -> None:
+    """Fill the components' states, and where each block of an MCU goes."""
     for c in range(frame[N_COMPONENTS]):
         o = _STATE * c
-        state[o + _DC] = U64(dc.ctypes.data) + U64(frame[DC_TABLE + c] << (DC_BITS + 2))
-        state[o + _AC] = U64(ac.ctypes.data) + U64(frame[AC_TABLE + c] << (AC_BITS + 2))
+        state[o + _DC] = U64(frame[AT_DC] + (frame[DC_TABLE + c] << (DC_BITS + 2)))
+        state[o + _AC] = U64(frame[AT_AC] + (frame[AC_TABLE + c] << (AC_BITS + 2)))
         state[o + _PREDICTOR] = 0
         state[o + _LANE] = 0
-        state[o + _BATCH] = U64(batches.ctypes.data) + U64(c * BATCH_BYTES)
+        state[o + _BATCH] = U64(frame[AT_BATCHES] + c * BATCH_BYTES)
         state[o + _TARGETS] = U64(state.ctypes.data) + U64(8 * (_TARGET_AT + c * N_LANES))
-        state[o + _QUANT] = U64(quant.ctypes.data) + U64(128 * frame[QUANT_TABLE + c])
+        state[o + _QUANT] = U64(frame[AT_QUANT] + 128 * frame[QUANT_TABLE + c])
         state[o + _DC_CODE] = U64(frame[DC_TABLE + c])
         state[o + _AC_CODE] = U64(4 + frame[AC_TABLE + c])
-
-
-@inlined
-def _field(frame: Any, slot: int) -> Any:
-    """A slot of the frame by the array's address: handing the array itself on would count references per block."""
-    return np.int64(load_u64(frame + U64(8 * slot)))
+    across, down = luma_blocks(frame[LAYOUT])
+    n_luma = across * down
+    for block in range(n_luma + frame[N_COMPONENTS] - 1):
+        c = max(block - n_luma + 1, 0)
+        h, v = (across, down) if c == 0 else (1, 1)
+        stride = frame[STRIDE + c]
+        width = 24 if frame[LAYOUT] == YUV444 else 8
+        o = _BLOCK_AT + 3 * block
+        state[o + _ORIGIN] = U64(frame[PLANE + c] + block // h * 8 * stride * (c == 0) + block % h * width * (c == 0))
+        state[o + _COLUMN_STEP], state[o + _ROW_STEP] = U64(h * width), U64(v * 8 * stride)
 
 
 @inlined
 def _flush(frame: Any, c: int, component: Any, room: Any, pixels: Any, n: int) -> Any:
-    """IDCT of a component's batch into its plane, or, in 4:4:4, of all three into RGB; lanes beyond what is exact."""
-    beyond = _U0
-    if _field(frame, LAYOUT) == YUV444:
-        if c == 2:
-            first = component - _STATE_BYTES - _STATE_BYTES
-            quants = (
-                load_u64(_slot(first, _QUANT)),
-                load_u64(_slot(first + _STATE_BYTES, _QUANT)),
-                load_u64(_slot(component, _QUANT)),
-            )
-            batch, targets = load_u64(_slot(first, _BATCH)), load_u64(_slot(first, _TARGETS))
-            beyond = flush_444(
-                batch, quants[0], quants[1], quants[2], room, targets, pixels, U64(_field(frame, STRIDE)), n
-            )
-    else:
+    """IDCT of a component's batch into its plane, or, in 4:4:4, of all three into RGB; lanes beyond what is exact.
+
+    `frame` is an address: handing the array itself on would count references per block.
+    """
+    if load_u64(frame + U64(8 * LAYOUT)) != U64(YUV444):
         batch, quant = load_u64(_slot(component, _BATCH)), load_u64(_slot(component, _QUANT))
-        beyond = flush_plane(
-            batch, quant, room, load_u64(_slot(component, _TARGETS)), pixels, U64(_field(frame, STRIDE + c)), n
-        )
-    return beyond
-
-
-@inlined
-def _target(frame: Any, c: int, row: int, column: int, block: int) -> Any:
-    """Byte offset of a block's first sample; row and column count MCUs from the region's first."""
-    layout = _field(frame, LAYOUT)
-    if layout == YUV444:
-        return U64(row * 8 * _field(frame, STRIDE) + column * 24)
-    if c == 0 and layout == YUV420:
-        return U64((row * 16 + (block >> 1) * 8) * _field(frame, STRIDE) + column * 16 + (block & 1) * 8)
-    if c == 0 and layout == YUV422:
-        return U64(row * 8 * _field(frame, STRIDE) + column * 16 + block * 8)
-    return U64(_field(frame, PLANE + c) + row * 8 * _field(frame, STRIDE + c) + column * 8)
+        stride = load_u64(frame + U64(8 * (STRIDE + c)))
+        return flush_plane(batch, quant, room, load_u64(_slot(component, _TARGETS)), pixels, stride, n)
+    if c < 2:
+        return _U0
+    first = component - _STATE_BYTES - _STATE_BYTES
+    quants = (
+        load_u64(_slot(first, _QUANT)),
+        load_u64(_slot(first + _STATE_BYTES, _QUANT)),
+        load_u64(_slot(component, _QUANT)),
+    )
+    batch, targets = load_u64(_slot(first, _BATCH)), load_u64(_slot(first, _TARGETS))
+    stride = load_u64(frame + U64(8 * STRIDE))
+    return flush_444(batch, quants[0], quants[1], quants[2], room, targets, pixels, stride, n)
 
 
 @inlined
@@ -271,48 +275,71 @@ def _finish_block(frame: Any, c: int, component: Any, target: Any, room: Any, pi
     return beyond
 
 
+@inlined
+def _skip_mcu(
+    bits: Any, n_bits: Any, place: Any, components: Any, n_blocks: int, n_luma: int, codes: Any, limits: Any
+) -> Any:
+    """An MCU outside of the region; the last item is False where the data make no MCU."""
+    component = components
+    for block in range(n_blocks):
+        if block >= n_luma:
+            component += _STATE_BYTES
+        bits, n_bits, place, _, is_sound = _decode_dc(bits, n_bits, place, component, codes, limits)
+        if not is_sound:
+            return bits, n_bits, place, False
+        bits, n_bits, place, is_sound = _skip_ac(bits, n_bits, place, component, codes, limits)
+        if not is_sound:
+            return bits, n_bits, place, False
+    return bits, n_bits, place, True
+
+
 @inner
-def decode_scan(
-    frame: Any, codes_: Any, limits_: Any, quant: Any, dc: Any, ac: Any, data: Any, segments: Any, n_segments: int,
-    batches: Any, state: Any, offsets_: Any, pixels_: Any,
-) -> int:  # fmt: skip
+def _restart(segments: Any, segment: int, base: Any, state: Any, n_components: int) -> Any:
+    """Start of a segment: its first byte and its end."""
+    for c in range(n_components):
+        state[_STATE * c + _PREDICTOR] = 0
+    return base + U64(segments[2 * segment]), base + U64(segments[2 * segment + 1])
+
+
+@inner
+def decode_scan(frame: Any, state: Any, segments: Any, n_segments: int) -> int:
     """Decode the region's MCUs into planes or RGB.
 
-    data : the unstuffed scan with its padding      segments : of `unstuff`      batches : (3 x 65 x 32,) int16, zeros
-    state : (STATE_WORDS,) uint64, scratch          offsets_ : STORE_OFFSET      pixels_ : planes, laid out by `frame`
+    The frame has the addresses: of the unstuffed scan with its padding, of batches (zeros), and of planes or RGB as
+    `lay_out` laid them out.     segments : of `unstuff`     state : (STATE_WORDS,) uint64, scratch
 
-    Reads stay inside of `data`: its padding covers an MCU's most, and the place is checked after each.
-    On an error `batches` is left dirty: the caller clears it.
+    Reads stay inside of the scan: its padding covers an MCU's most, and the place is checked after each.
+    On an error the batches are left dirty: the caller clears them.
     """
-    _start(frame, quant, dc, ac, batches, state)
+    _start(frame, state)
     fields, components = U64(frame.ctypes.data), U64(state.ctypes.data)
-    room = components + U64(8 * _ROOM_AT)
-    pixels, offsets = U64(pixels_.ctypes.data), U64(offsets_.ctypes.data)
-    codes, limits = U64(codes_.ctypes.data), U64(limits_.ctypes.data)
-    base = U64(data.ctypes.data)
-    layout, n_components = frame[LAYOUT], frame[N_COMPONENTS]
-    n_luma = 4 if layout == YUV420 else 2 if layout == YUV422 else 1
+    room, blocks = components + U64(8 * _ROOM_AT), components + U64(8 * _BLOCK_AT)
+    pixels = U64(frame[AT_RGB] if frame[LAYOUT] == YUV444 else frame[AT_PLANES])
+    offsets, codes, limits = U64(frame[AT_OFFSETS]), U64(frame[AT_CODES]), U64(frame[AT_CANONICAL])
+    across, down = luma_blocks(frame[LAYOUT])
+    n_luma, n_components = across * down, frame[N_COMPONENTS]
     n_blocks = n_luma + n_components - 1
     first_row, first_column, end_column = frame[FIRST_ROW], frame[FIRST_COLUMN], frame[END_COLUMN]
-    interval = frame[RESTART_INTERVAL]
-    left = interval
-    segment = 0
-    place, end = base + U64(segments[0]), base + U64(segments[1])
+    interval = frame[RESTART_INTERVAL] if frame[RESTART_INTERVAL] > 0 else _NEVER
+    left, segment = interval, 0
+    place, end = _restart(segments, 0, U64(frame[AT_SCAN]), state, n_components)
     bits, n_bits, beyond = _U0, _U0, _U0
     for row in range(frame[END_ROW]):
         for column in range(frame[MCUS_ACROSS]):
-            if interval > 0:
-                if left == 0:
-                    segment += 1
-                    if segment >= n_segments:
-                        return CORRUPT
-                    place, end = base + U64(segments[2 * segment]), base + U64(segments[2 * segment + 1])
-                    bits, n_bits = _U0, _U0
-                    for c in range(n_components):
-                        state[_STATE * c + _PREDICTOR] = 0
-                    left = interval
-                left -= 1
-            is_inside = row >= first_row and first_column <= column < end_column
+            if left == 0:
+                segment += 1
+                if segment >= n_segments:
+                    return CORRUPT
+                place, end = _restart(segments, segment, U64(frame[AT_SCAN]), state, n_components)
+                bits, n_bits, left = _U0, _U0, interval
+            left -= 1
+            if row < first_row or column < first_column or column >= end_column:
+                bits, n_bits, place, is_sound = _skip_mcu(
+                    bits, n_bits, place, components, n_blocks, n_luma, codes, limits
+                )
+                if not is_sound or is_beyond(n_bits, place, end):
+                    return CORRUPT
+                continue
             component = components
             for block in range(n_blocks):
                 if block >= n_luma:
@@ -320,21 +347,19 @@ def decode_scan(
                 bits, n_bits, place, value, is_sound = _decode_dc(bits, n_bits, place, component, codes, limits)
                 if not is_sound:
                     return CORRUPT
-                if is_inside:
-                    lane = load_u64(_slot(component, _BATCH)) + load_u64(_slot(component, _LANE)) * _U2
-                    store_u16(lane, value)
-                    bits, n_bits, place, is_sound = _decode_ac(
-                        bits, n_bits, place, component, lane, offsets, codes, limits
-                    )
-                    c = max(block - n_luma + 1, 0)
-                    target = _target(fields, c, row - first_row, column - first_column, block)
-                    beyond |= _finish_block(fields, c, component, target, room, pixels)
-                else:
-                    bits, n_bits, place, is_sound = _skip_ac(bits, n_bits, place, component, codes, limits)
+                lane = load_u64(_slot(component, _BATCH)) + load_u64(_slot(component, _LANE)) * _U2
+                store_u16(lane, value)
+                bits, n_bits, place, is_sound = _decode_ac(bits, n_bits, place, component, lane, offsets, codes, limits)
                 if not is_sound:
                     return CORRUPT
+                steps = blocks + U64(24 * block)
+                target = load_u64(steps) + U64(column - first_column) * load_u64(steps + U64(8 * _COLUMN_STEP))
+                beyond |= _finish_block(fields, max(block - n_luma + 1, 0), component, target, room, pixels)
             if is_beyond(n_bits, place, end):
                 return CORRUPT
+        if row >= first_row:
+            for block in range(n_blocks):
+                state[_BLOCK_AT + 3 * block] += state[_BLOCK_AT + 3 * block + _ROW_STEP]
     for c in range(n_components):
         n = np.int64(state[_STATE * c + _LANE])
         if n > 0:

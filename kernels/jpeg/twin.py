@@ -15,6 +15,8 @@ import numpy.typing as npt
 from kernels.jpeg.decoder import JpegDecoder
 from kernels.jpeg.frame import (
     AC_TABLE,
+    AT_CODES,
+    AT_QUANT,
     CORRUPT,
     DC_TABLE,
     GRAY,
@@ -31,6 +33,7 @@ from kernels.jpeg.frame import (
     WIDTH,
     YUV420,
     YUV422,
+    YUV440,
 )
 from kernels.jpeg.markers import ZIGZAG
 
@@ -50,7 +53,7 @@ def decode(decoder: JpegDecoder, data: bytes) -> tuple[int, Array]:
         return CORRUPT, np.zeros((0, 0, 3), np.uint8)
     planes, is_exact = [], True
     for c, coefficients in enumerate(blocks):
-        scaled = coefficients * decoder.quant[frame[QUANT_TABLE + c]].reshape(8, 8)  # int16: wraps
+        scaled = coefficients * decoder.array(AT_QUANT)[frame[QUANT_TABLE + c]].reshape(8, 8)  # int16: wraps
         is_exact &= bool((np.abs(scaled[:, :, 0, :].astype(np.int32)) <= 8191).all())
         planes.append(_samples(scaled))
     if not is_exact:
@@ -141,12 +144,12 @@ def _block(bits: _Bits, dc: dict[tuple[int, int], int], ac: dict[tuple[int, int]
 
 def _scan(decoder: JpegDecoder, frame: list[int], segments: list[bytes]) -> list[Array]:
     """Each component's coefficients, (rows, columns, 8, 8) int16, in blocks."""
-    luma = (2, 2) if frame[LAYOUT] == YUV420 else (1, 2) if frame[LAYOUT] == YUV422 else (1, 1)
+    luma = {YUV420: (2, 2), YUV422: (1, 2), YUV440: (2, 1)}.get(frame[LAYOUT], (1, 1))
     shapes = [luma if c == 0 else (1, 1) for c in range(frame[N_COMPONENTS])]
     down, across = frame[MCUS_DOWN], frame[MCUS_ACROSS]
     out = [np.zeros((down * v, across * h, 64), np.int16) for v, h in shapes]
     codes = [
-        (_code(decoder.codes[frame[DC_TABLE + c]]), _code(decoder.codes[4 + frame[AC_TABLE + c]]))
+        (_code(decoder.array(AT_CODES)[frame[DC_TABLE + c]]), _code(decoder.array(AT_CODES)[4 + frame[AC_TABLE + c]]))
         for c in range(len(shapes))
     ]
     interval = frame[RESTART_INTERVAL] or down * across
@@ -195,10 +198,12 @@ def _upsample(plane: Array, frame: list[int]) -> Array:
     """libjpeg's fancy upsampling of a chroma plane to (H, W)."""
     height, width = frame[HEIGHT], frame[WIDTH]
     across = (width + 1) // 2
+    y = np.arange(height)
+    near = y >> 1
+    far = np.clip(near + np.where(y & 1, 1, -1), 0, (height + 1) // 2 - 1)
+    if frame[LAYOUT] == YUV440:
+        return (3 * plane[near, :width] + plane[far, :width] + 1 + (y & 1)[:, None]) >> 2  # type: ignore[no-any-return]
     if frame[LAYOUT] == YUV420:
-        y = np.arange(height)
-        near = y >> 1
-        far = np.clip(near + np.where(y & 1, 1, -1), 0, (height + 1) // 2 - 1)
         sums, roundings, shift = 3 * plane[near, :across] + plane[far, :across], (8, 7), 4
     else:
         sums, roundings, shift = plane[:height, :across], (1, 2), 2
@@ -215,7 +220,7 @@ def _to_rgb(planes: list[Array], frame: list[int]) -> Array:
     y = planes[0][:height, :width]
     if frame[LAYOUT] == GRAY:
         return np.repeat(y[:, :, None], 3, axis=2).astype(np.uint8)
-    if frame[LAYOUT] in (YUV420, YUV422):
+    if frame[LAYOUT] in (YUV420, YUV422, YUV440):
         cb, cr = (_upsample(plane, frame) - 128 for plane in planes[1:])
     else:
         cb, cr = (plane[:height, :width] - 128 for plane in planes[1:])

@@ -6,6 +6,7 @@ import io
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
@@ -38,6 +39,15 @@ def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
+
+
+def encode_440(image: Image.Image, quality: int = 90, restart: int = 0) -> bytes:
+    """A JPEG whose chroma is halved down only, which Pillow cannot write."""
+    options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440]
+    options += [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_RST_INTERVAL, restart]
+    is_written, data = cv2.imencode(".jpg", np.asarray(image)[:, :, ::-1], options)
+    assert is_written
+    return bytes(data)
 
 
 @pytest.fixture(scope="session")
