@@ -46,15 +46,18 @@ def decoder_main(ends: ChannelEnds, job: DecoderJob) -> None:
 
 def decode_forever(hub: Channel, arena: Arena, source: Source) -> None:
     """Fill slots until the hub closes its pipe."""
-    clock = LapClock()
+    clock, handed_ns = LapClock(), 0
     for fill in hub.received():
         clock.lap(STARVED)
         assert isinstance(fill, Fill)
-        hub.send(fill_slot(fill, arena.slot(fill.slot), source, clock))
+        filled = fill_slot(fill, arena.slot(fill.slot), source, handed_ns)
         clock.lap(BUSY)
+        hub.send(filled._replace(spent=clock.reading()))
+        clock.lap(BUSY)
+        handed_ns = time.perf_counter_ns() - filled.ended_ns
 
 
-def fill_slot(fill: Fill, slot: Slot, source: Source, clock: LapClock) -> Filled:
+def fill_slot(fill: Fill, slot: Slot, source: Source, handed_ns: int) -> Filled:
     """Write each sample's input into its row; the row of an image that fails is zeros, and its reason is told."""
     reasons: dict[int, str] = {}
     paths: Counter[str] = Counter()
@@ -73,8 +76,7 @@ def fill_slot(fill: Fill, slot: Slot, source: Source, clock: LapClock) -> Filled
             slot.inputs[row] = 0
         ended_ns = time.perf_counter_ns()
         times[row] = row_began_ns, read_ended_ns - row_began_ns, ended_ns - read_ended_ns - resample_ns, resample_ns
-    clock.lap(BUSY)
-    return Filled(fill.slot, reasons, dict(paths), began_ns, ended_ns, times.tobytes(), clock.reading())
+    return Filled(fill.slot, reasons, dict(paths), began_ns, ended_ns, times.tobytes(), handed_ns, [])
 
 
 def _attach(message: Message) -> Attach:

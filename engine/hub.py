@@ -79,14 +79,14 @@ class Hub:
         self._began_ns = time.perf_counter_ns()
         for feeder in self._crew.feeders:
             self._welcome(feeder)
-        self._tally.begin(self._crew, credit)
+        self._tally.begin(self._crew, self._ledger, credit)
         while not self._ledger.is_drained:
             self._hand_out_runs()
             self._hand_out_fills()
-            self._tally.observe(self._ledger, self._credit, self._crew)
+            self._tally.observe(self._credit, self._crew)
             for member, message in self._crew.wait(TICK_S):
                 self._handle(member, message)
-            self._tally.observe(self._ledger, self._credit, self._crew)
+            self._tally.observe(self._credit, self._crew)
             if deadline_ns is not None and time.perf_counter_ns() > deadline_ns:
                 self.stop()
             watcher.progress(self._ledger.n_scored + self._ledger.n_failed, self._collector.n_top1)
@@ -119,6 +119,7 @@ class Hub:
             slot = self._ledger.next_ready(device)
             assert slot is not None
             self._credit[device] -= 1
+            self._tally.sent_run()
             self._feeders[device].send(Run(slot, len(self._ledger.positions(slot)), device))
 
     def _handle(self, member: Member, message: Message | Death) -> None:

@@ -63,6 +63,7 @@ class Filled(NamedTuple):
     paths   : {decode path: images that took it}
     began_ns, ended_ns : first read begun, last image written
     times   : (rows, 4) int64, per image `IMAGE_TIMES`: when its read began, then how long each stage took
+    handed_ns : how long it took to hand the slot before this one over to the hub
     spent   : the decoder's `LapClock.reading`; waiting counts as starved, only the hub knows what was missing
     """
 
@@ -72,6 +73,7 @@ class Filled(NamedTuple):
     began_ns: int
     ended_ns: int
     times: bytes
+    handed_ns: int
     spent: list[int]
 
 

@@ -19,13 +19,15 @@ from engine.config import RunConfig
 from engine.errors import ChipLostError, MismatchError, TooManyFailures
 from engine.files import atomic_write
 from engine.index import DataIndex
+from engine.layout import default_n_slots
 from engine.leftovers import remove_dumps, remove_results
 from engine.models import Model
 from engine.names import NameTable, sample_key
 from engine.perflog import fingerprint
-from engine.pipeline import Outcome
+from engine.pipeline import Outcome, slots_of_credit
 from engine.stages_sums import NS_PER_MS
 from engine.tally import ChipTally
+from engine.verdict import Setting, verdict_of
 
 SCHEMA_VERSION = 1
 CSV_COLUMNS = ("sample", "label", "rank", "top5_ids", "top5_logits", "status")
@@ -75,6 +77,7 @@ def make_report(
     bounds = [rate for rate in (interface_per_s, ceiling_per_s) if rate]
     layout = outcome.layout
     sizes = stages.Sizes(opened.batch, layout.images_per_slot, layout.n_slots, config.workers or 1)
+    verdict = verdict_of(tally, _setting(config, outcome, sizes))
     balance = stages.devices_document(stages.whole(tally))
     n_failed_images = int(np.count_nonzero(predictions.states == FAILED))
     document: dict[str, Any] = {
@@ -115,6 +118,7 @@ def make_report(
             "wall_s": tally.wall_ns / 1e9,
         },
         **stages.accounting(tally, sizes),
+        "verdict": {**asdict(verdict), "text": verdict.text},
         "devices": [
             {**_device(number, chip, opened.batch, outcome), **balance[number]} for number, chip in tally.chips.items()
         ],
@@ -222,6 +226,19 @@ def _accuracy(predictions: Predictions, n: int) -> dict[str, float]:
 def _config(config: RunConfig) -> dict[str, Any]:
     plain = {name: str(value) if hasattr(value, "parts") else value for name, value in asdict(config).items()}
     return {**plain, "devices": list(config.devices)}
+
+
+def _setting(config: RunConfig, outcome: Outcome, sizes: stages.Sizes) -> Setting:
+    credit = slots_of_credit(config.window, sizes.images_per_slot // sizes.batch)
+    return Setting(
+        config.backend,
+        sizes,
+        config.window,
+        config.feeders,
+        default_n_slots(len(config.devices), credit, sizes.n_decoders),
+        host.n_cores(),
+        config.dump is not None,
+    )
 
 
 def _device(number: int, chip: ChipTally, batch: int, outcome: Outcome) -> dict[str, Any]:

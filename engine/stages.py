@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from engine.ledger import SlotState
+from engine.stability import Interval, rate_interval
 from engine.stages_latency import Latencies
 from engine.stages_processes import ProcessSpan
 from engine.stages_series import STATES
@@ -65,6 +66,23 @@ def steady(tally: RunTally) -> Window | None:
     return Window(ended.at_ns - began.at_ns, rated_ns, ended.stages.since(began.stages), chips)
 
 
+def steady_spans(tally: RunTally) -> list[ProcessSpan]:
+    """What the processes did in the steady state, where there is one."""
+    if tally.steady_began is None or tally.steady_ended is None:
+        return []
+    return tally.steady_ended.processes.spans(tally.steady_began.processes)
+
+
+def steady_interval(tally: RunTally) -> Interval | None:
+    """The steady state's rate with its interval; None where it is too short for one."""
+    began, ended, series = tally.steady_began, tally.steady_ended, tally.series
+    if began is None or ended is None:
+        return None
+    times_ns = series.last_result_ns
+    within = (times_ns >= began.last_result_ns) & (times_ns <= ended.last_result_ns) & (series.images > 0)
+    return rate_interval(series.images[within], times_ns[within])
+
+
 def stages_document(window: Window, sizes: Sizes) -> dict[str, dict[str, float]]:
     """Per stage: what it would sustain if always busy, its time per batch, and how much of its time it was busy."""
     sums, chips = window.stages, [chip for chip in window.chips.values() if chip.n_batches]
@@ -83,6 +101,7 @@ def stages_document(window: Window, sizes: Sizes) -> dict[str, dict[str, float]]
         "read": stage(sums.n_decoded, sums.read_ns, sizes.n_decoders),
         "decode": stage(sums.n_decoded, sums.decode_ns, sizes.n_decoders),
         "resample": stage(sums.n_decoded, sums.resample_ns, sizes.n_decoders),
+        "hand_over": stage(sums.n_decoded, sums.hand_over_ns, sizes.n_decoders),
         "slot_wait": stage(sums.n_slots * sizes.images_per_slot, sums.slot_wait_ns, sizes.n_slots),
         "h2d": stage(n_images, sum(chip.h2d_ns for chip in chips), len(chips)),
         "execute": stage(n_images, sum(chip.execute_ns for chip in chips), len(chips)),
@@ -186,7 +205,7 @@ def reconciliation_document(tally: RunTally) -> dict[str, float]:
     """How far sums that must agree do not, in percent: clocks of one process against those of another.
 
     processes : busy + starved + blocked of a process that lived through the run, against the hub's wall clock
-    decoders  : read + decode + resample of all images against the busy time of the decoders
+    decoders  : read + decode + resample of all images, and handing them over, against the busy time of the decoders
     slots     : a slot's stages by the clocks of decoders and feeders, against the time that the hub saw it not free
     """
     window, sums, spans = whole(tally), tally.stages, tally.processes.spans()
@@ -196,7 +215,7 @@ def reconciliation_document(tally: RunTally) -> dict[str, float]:
         if span.tally.ended is None and span.tally.is_of_the_first
     ]
     decoders_ns = sum(span.busy_ns for span in spans if span.tally.role == "decoder")
-    images_ns = sums.read_ns + sums.decode_ns + sums.resample_ns
+    images_ns = sums.read_ns + sums.decode_ns + sums.resample_ns + sums.hand_over_ns
     held_ns = sums.filling_ns + sums.ready_ns + sums.in_flight_ns
     stages_ns = (
         sums.fill_wait_ns + sums.fill_ns + sums.slot_wait_ns + sums.device_ns + sums.result_wait_ns + sums.rank_ns
@@ -216,16 +235,20 @@ def steady_document(tally: RunTally, sizes: Sizes) -> dict[str, Any] | None:
     began, ended = tally.steady_began, tally.steady_ended
     assert began is not None
     assert ended is not None
+    interval = steady_interval(tally)
     return {
         "from_s": (began.at_ns - tally.began_ns) / NS_PER_S,
         "to_s": (ended.at_ns - tally.began_ns) / NS_PER_S,
         "n_images": window.stages.n_ranked,
         "images_per_s": window.images_per_s,
+        "interval_95_percent": None if interval is None else [interval.low, interval.high],
+        "n_batch_means": 0 if interval is None else interval.n_batches,
+        "is_unstable": interval is None or not interval.is_stable,
         "stages": stages_document(window, sizes),
         "slots": slots_document(window, sizes),
         "latency_ms": latency_document(ended.latencies.since(began.latencies)),
         "devices": [{"device": number, **chip} for number, chip in devices_document(window).items()],
-        "processes": processes_document(ended.processes.spans(began.processes)),
+        "processes": processes_document(steady_spans(tally)),
     }
 
 

@@ -49,6 +49,7 @@ class ChipSums(Sums):
 class StageSums(Sums):
     """Nanoseconds of the stages outside the chips, summed over images (read, decode, resample) or slots (the others).
 
+    hand_over : a decoder tells the hub of a slot
     fill_wait : sent to a decoder, until it begins       fill : until its last image is written
     slot_wait : until a chip's thread takes it up        device : until the host knows that it is complete
     result_wait : until the hub takes it up              rank : until it is free again
@@ -61,6 +62,7 @@ class StageSums(Sums):
     read_ns: int = 0
     decode_ns: int = 0
     resample_ns: int = 0
+    hand_over_ns: int = 0
     fill_wait_ns: int = 0
     fill_ns: int = 0
     slot_wait_ns: int = 0

@@ -72,12 +72,15 @@ class Mark:
     latencies: Latencies
 
 
+#: Where a chip gets nothing (fewer slots than chips), the steady state begins when the arena was used so many times.
+WARM_CYCLES = 3
+
+
 @dataclass
 class _Between:
     """The state since the hub was last looked at: whose sums grow with time."""
 
     at_ns: int = 0
-    slots: tuple[int, ...] = (0, 0, 0, 0)  # by `SlotState`
     idle: list[ChipSums] = field(default_factory=list)
     full: list[ChipSums] = field(default_factory=list)
     is_pressed: bool = False
@@ -104,6 +107,9 @@ class RunTally:
     n_ready_most: int = 0
     steady_began: Mark | None = None
     steady_ended: Mark | None = None
+    _ledger: Ledger = field(default_factory=lambda: Ledger(0, 0, 1))
+    _slots: tuple[int, ...] = (0, 0, 0, 0)  # by `SlotState`, since `_slots_ns`
+    _slots_ns: int = 0
     _between: _Between = field(default_factory=_Between)
     _fill_sent_ns: dict[int, int] = field(default_factory=dict)
     _lanes: dict[int, ThreadSums] = field(default_factory=dict)
@@ -114,19 +120,21 @@ class RunTally:
     def of(cls, devices: tuple[int, ...]) -> RunTally:
         return cls({number: ChipTally() for number in devices})
 
-    def begin(self, crew: Crew, max_credit: int) -> None:
+    def begin(self, crew: Crew, ledger: Ledger, max_credit: int) -> None:
         """The hub begins to hand out. max_credit : slots that a chip may hold"""
-        self.began_ns = self.series.began_ns = self._between.at_ns = time.perf_counter_ns()
+        self._ledger = ledger
+        self._slots = ledger.n_in_state
+        self.began_ns = self.series.began_ns = self._between.at_ns = self._slots_ns = time.perf_counter_ns()
         self.processes.begin(self.began_ns, crew.members)
         self._waited_before_ns = crew.waited_ns
         self._max_credit = max_credit
 
-    def observe(self, ledger: Ledger, credit: Mapping[int, int], crew: Crew) -> None:
+    def observe(self, credit: Mapping[int, int], crew: Crew) -> None:
         """What held since the last call goes into the sums; what is now holds until the next."""
-        now_ns = time.perf_counter_ns()
+        now_ns, ledger = time.perf_counter_ns(), self._ledger
         self._add_between(now_ns)
-        n_slots = ledger.n_in_state
-        between = self._between = _Between(now_ns, n_slots, is_pressed=ledger.n_ready > 0)
+        self._slots_changed(now_ns)
+        between = self._between = _Between(now_ns, is_pressed=ledger.n_ready > 0)
         self.n_ready_most = max(self.n_ready_most, ledger.n_ready)
         for chip, room in credit.items():
             if room >= self._max_credit:
@@ -142,14 +150,19 @@ class RunTally:
         hub.as_of_ns, hub.starved_ns = now_ns, crew.waited_ns - self._waited_before_ns
         hub.busy_ns = self.stages.hub_busy_ns = now_ns - self.began_ns - hub.starved_ns
         self.processes.sample(now_ns)
-        if self.steady_began is None and all(self.chips[chip].sums.n_batches for chip in credit):
+        if self.steady_began is None and self._is_warm(credit):
             self.steady_began = self._mark(now_ns)
         if self.steady_began is not None and self.steady_ended is None and not ledger.has_work:
             self.steady_ended = self._mark(now_ns)
 
     def sent_fill(self, slot: int) -> None:
         """The slot is sent to a decoder now."""
-        self._fill_sent_ns[slot] = time.perf_counter_ns()
+        self._fill_sent_ns[slot] = now_ns = time.perf_counter_ns()
+        self._slots_changed(now_ns)
+
+    def sent_run(self) -> None:
+        """A slot is sent to a feeder now."""
+        self._slots_changed(time.perf_counter_ns())
 
     def take_filled(self, decoder: Member, filled: Filled) -> FilledSlot:
         """A decoder filled a slot."""
@@ -161,10 +174,12 @@ class RunTally:
         stages.read_ns += read
         stages.decode_ns += decode
         stages.resample_ns += resample
+        stages.hand_over_ns += filled.handed_ns
         stages.fill_wait_ns += filled.began_ns - slot.sent_ns
         stages.fill_ns += filled.ended_ns - filled.began_ns
         self.decode_paths.update(filled.paths)
         self.processes.thread(decoder, -1, filled.began_ns).take(filled.spent, self.began_ns)
+        self._slots_changed(time.perf_counter_ns())
         return slot
 
     def skip(self, slot: FilledSlot) -> None:
@@ -183,6 +198,7 @@ class RunTally:
         stages.device_ns += done.done_ns - done.submitted_ns
         stages.result_wait_ns += taken_up_ns - done.done_ns
         stages.rank_ns += now_ns - taken_up_ns
+        self._slots_changed(now_ns)
         self.latencies.add(now_ns - slot.times[rows, 0])
         self.series.add_images(now_ns, len(rows))
         lane = self._lanes[done.device] = self.processes.thread(feeder, done.device, done.submitted_ns)
@@ -210,15 +226,20 @@ class RunTally:
         """Images per second of all chips alone, measured on all at once."""
         return sum(chip.sums.interface_per_s(batch) for chip in self.chips.values())
 
-    def _add_between(self, now_ns: int) -> None:
-        between, stages = self._between, self.stages
-        span_ns = now_ns - between.at_ns
-        free, filling, ready, in_flight = between.slots
+    def _slots_changed(self, now_ns: int) -> None:
+        """The ledger has just moved a slot, or may have: until now the slots were as they were the last time."""
+        span_ns, stages = now_ns - self._slots_ns, self.stages
+        free, filling, ready, in_flight = self._slots
         stages.free_ns += free * span_ns
         stages.filling_ns += filling * span_ns
         stages.ready_ns += ready * span_ns
         stages.in_flight_ns += in_flight * span_ns
-        self.series.add_slots(between.at_ns, now_ns, between.slots)
+        self.series.add_slots(self._slots_ns, now_ns, self._slots)
+        self._slots_ns, self._slots = now_ns, self._ledger.n_in_state
+
+    def _add_between(self, now_ns: int) -> None:
+        between = self._between
+        span_ns = now_ns - between.at_ns
         for chip in between.idle:
             chip.idle_ns += span_ns
         for chip in between.full:
@@ -226,6 +247,10 @@ class RunTally:
             chip.pressed_ns += span_ns * between.is_pressed
         for thread in between.without_room:
             thread.room_ns += span_ns
+
+    def _is_warm(self, credit: Mapping[int, int]) -> bool:
+        n_cycles = self.stages.n_slots // sum(self._slots)
+        return n_cycles >= WARM_CYCLES or all(self.chips[chip].sums.n_batches for chip in credit)
 
     def _mark(self, now_ns: int) -> Mark:
         """A copy of all sums. Memory and CPU are read for it, so that a part of the run has its own."""
