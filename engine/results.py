@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import __version__, stages
+from engine import __version__, host, stages
 from engine.accuracy.guide import guide_document
 from engine.collector import FAILED, NAN, PENDING, TOP, Predictions
 from engine.config import RunConfig

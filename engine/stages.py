@@ -163,7 +163,7 @@ def timeline_document(tally: RunTally) -> dict[str, Any]:
 
 def devices_document(window: Window) -> dict[int, dict[str, float]]:
     """Per chip: its rate and how it differs from the others, and when it had no work or no room."""
-    rates = {number: per_second(chip.n_images, chip.execute_ns) for number, chip in window.chips.items()}
+    rates = {number: per_second(chip.n_batches, chip.execute_ns) for number, chip in window.chips.items()}
     middle = median([rate for rate in rates.values() if rate] or [0.0])
     return {
         number: {

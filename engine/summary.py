@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.results import Report
+from engine.summary_speed import chip_lines, latency_line, steady_lines, verdict_lines
 
 #: An efficiency above this means that the ceiling was measured too low: nothing outruns its own bound.
 DOUBTFUL_EFFICIENCY = 1.02
@@ -55,9 +56,11 @@ def _throughput(d: dict[str, Any]) -> list[str]:
     ceiling = rates["host_ceiling_per_s"]
     lines = [
         f"end-to-end          {rates['end_to_end_per_s']:9.1f} images/s  first byte read to last result",
+        *steady_lines(d["steady"]),
     ]
     if rates["interface_per_s"]:
         lines.append(f"interface           {rates['interface_per_s']:9.1f} images/s  the chips alone, no copies")
+        lines += chip_lines(d["devices"])
     if ceiling is not None:
         lines.append(f"host ceiling        {ceiling:9.1f} images/s  the decoders alone, from files")
     if rates["efficiency"] is not None:
@@ -67,7 +70,8 @@ def _throughput(d: dict[str, Any]) -> list[str]:
         lines.append("  UNSTABLE          this host was busy while its ceiling was measured: repeat on a quiet one")
     paths = ", ".join(f"{count} by {name}" for name, count in sorted(d["decode_paths"].items()))
     lines.append(f"decoded             {paths or 'nothing'}")
-    return lines
+    lines.append(latency_line(d["latency_ms"]))
+    return lines + verdict_lines(d["verdict"])
 
 
 def _failures(d: dict[str, Any], failed: list[str]) -> list[str]:
