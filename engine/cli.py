@@ -27,6 +27,7 @@ COMMANDS = (
     "score",
     "compare",
     "diagnose",
+    "parity",
     "export",
     "compile",
     "perf",

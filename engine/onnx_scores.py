@@ -10,6 +10,7 @@ import numpy.typing as npt
 from engine import host
 from engine.backends.onnxruntime import describe, open_session
 from engine.errors import ModelError
+from kernels.spec import FLOAT32_NCHW
 
 F32 = npt.NDArray[np.float32]
 
@@ -23,8 +24,11 @@ class OnnxScores:
         self._name = image.name
         self._fixed = image.shape[0] if isinstance(image.shape[0], int) else None
         info = describe(self._session, str(path), self._fixed or 1)
-        if tuple(info.shape) != (3, side, side):
-            raise ModelError(f"{path} takes images of shape {list(info.shape)}, the preset makes [3, {side}, {side}]")
+        if info.tensor != FLOAT32_NCHW or tuple(info.shape) != (3, side, side):
+            raise ModelError(
+                f"{path} takes {info.tensor.dtype} images of shape {list(info.shape)}: needed float32 "
+                f"[3, {side}, {side}], which is what the preset makes"
+            )
         self.n_classes = info.n_classes
 
     def __call__(self, rows: F32) -> F32:

@@ -16,7 +16,6 @@ from engine.feeder import BACKEND_FILES
 from engine.isolated import call_isolated
 from engine.presets import find_preset
 from engine.sample_rows import Rows, input_rows
-from kernels.spec import TensorFormat
 from kernels.warm import warm
 
 Array = npt.NDArray[Any]
@@ -125,14 +124,8 @@ def open_backend(name: str, job: DeviceJob) -> Backend:
     return backend
 
 
-def tensor_of(backend: Backend) -> TensorFormat:
-    """Format of the model's input rows."""
-    tensor: TensorFormat = getattr(backend.model, "tensor", TensorFormat())
-    return tensor
-
-
 def _inputs(job: PureBenchJob, backend: Backend) -> Rows:
-    spec, tensor = find_preset(job.preset), tensor_of(backend)
+    spec, tensor = find_preset(job.preset), backend.model.tensor
     check_shape(backend, job.preset)
     warm(spec, None, tensor)
     n = max(2 * backend.model.batch, LEAST_ROWS)
@@ -143,7 +136,7 @@ def _inputs(job: PureBenchJob, backend: Backend) -> Rows:
 
 def check_shape(backend: Backend, preset: str) -> None:
     """ModelError unless the preset makes what the model takes."""
-    tensor, crop = tensor_of(backend), find_preset(preset).crop
+    tensor, crop = backend.model.tensor, find_preset(preset).crop
     if tuple(backend.model.shape) != tuple(tensor.shape(crop)):
         raise ModelError(
             f"{backend.model.name} takes inputs of shape {list(backend.model.shape)} but preset {preset} makes "
