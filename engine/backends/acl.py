@@ -20,9 +20,11 @@ import time
 from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
+
 from engine.backends.acl_calls import OUT_OF_MEMORY, Acl
 from engine.backends.acl_model import AclModel, describe
-from engine.backends.acl_staging import HOST_TO_DEVICE, Staging
+from engine.backends.acl_staging import HOST_TO_DEVICE, POISON, Staging
 from engine.backends.base import F32, Completion, Device, DeviceJob, Images
 from engine.errors import DeviceError, ModelError
 
@@ -73,6 +75,7 @@ class AclDevice:
                 raise self.error
             n = len(batch)
             staging.images[:n] = batch
+            staging.scores.view(np.uint8)[:] = POISON
             staging.out = out
             self._queue(staging, n)
         except DeviceError as error:
@@ -91,7 +94,14 @@ class AclDevice:
                 return None
             self._acl.rt("synchronize_event", staging.marks[5])
             done_ns = time.perf_counter_ns()
+            for mark in (1, 3):  # complete already: only tells the errors of its stream
+                self._acl.rt("synchronize_event", staging.marks[mark])
             h2d, execute, d2h = (self._elapsed_ns(staging, i) for i in (0, 2, 4))
+            if staging.has_no_scores(len(staging.out)):
+                self._acl.rt("synchronize_stream", self._execute)  # tells why, unless it does not know either
+                raise DeviceError(
+                    f"chip {self._acl.chip} executed a batch without scores", self._acl.chip, 0, "restart"
+                )
         except DeviceError as error:
             first = self._first(error)
             self._free.put(None)
@@ -161,6 +171,8 @@ class AclDevice:
         """Queue the copy of `n` images in, the execution, and the copy of `n` rows out."""
         rt, mdl, model, marks = self._acl.rt, self._acl.mdl, self.model, staging.marks
         in_bytes, out_bytes = n * model.image_bytes, n * model.row_bytes
+        poison = staging.device_out, out_bytes, staging.host_out, out_bytes
+        rt("memcpy_async", *poison, HOST_TO_DEVICE, self._h2d)  # a failed execution leaves no other batch's scores
         rt("record_event", marks[0], self._h2d)
         rt("memcpy_async", staging.device_in, in_bytes, staging.host_in, in_bytes, HOST_TO_DEVICE, self._h2d)
         rt("record_event", marks[1], self._h2d)

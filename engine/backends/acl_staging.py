@@ -18,6 +18,9 @@ HOST_TO_DEVICE = 1
 TIME_LINE = 0x8
 #: Begin and end of h2d, execute and d2h; the last one is `done`.
 N_MARKS = 6
+#: Each byte of the scores before an execution: what that did not write comes back as this. As a float it is a NaN that
+#: no arithmetic makes.
+POISON = 0xFF
 
 
 class Staging:
@@ -44,6 +47,12 @@ class Staging:
         while self._owned:
             group, call, handle = self._owned.pop()
             {"rt": self._acl.rt, "mdl": self._acl.mdl, "": self._acl.top}[group](call, handle)
+
+    def has_no_scores(self, n: int) -> bool:
+        """The execution has not written one of the first `n` rows."""
+        first = self.scores[:n, 0]
+        suspects = np.flatnonzero(np.isnan(first))
+        return any((self.scores[row].view(np.uint8) == POISON).all() for row in suspects)
 
     def _make(self, model: AclModel) -> None:
         info, batch = model.info, model.info.batch
