@@ -82,7 +82,8 @@ def test_faults_come_from_a_file_too(faulty: Faulty, right_sha256: str, tmp_path
     """The same kinds as TOML, seeded ones among them."""
     path = tmp_path / "faults.toml"
     path.write_text(
-        'seed = 3\n[[fault]]\ncall = "acl.mdl.execute_async"\nnth = 9\ndevice = 2\naction = "lost"\ncode = 507010\nevery_process = true\n'
+        'seed = 3\n[[fault]]\ncall = "acl.mdl.execute_async"\nnth = 9\ndevice = 2\naction = "lost"\ncode = 507010\n'
+        "every_process = true\n"
         '[[fault]]\ncall = "acl.mdl.execute_async"\nprobability = 0.3\ndevice = 1\naction = "queue"\ncode = 507015\n'
         '[[fault]]\ncall = "acl.mdl.execute_async"\nfrom = 3\ndevice = 0\naction = "slow"\nfactor = 2.0\n'
     )
