@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -24,6 +25,7 @@ COMMANDS = (
     "bench",
     "preprocess",
     "info",
+    "guide-scripts",
     "score",
     "compare",
     "diagnose",
@@ -71,9 +73,14 @@ def cli(ctx: click.Context) -> None:
 
 
 def main() -> None:
-    """Entry point: every error of ours is one line on standard error and its own exit code."""
+    """Entry point."""
+    reported(lambda: cli.main(standalone_mode=False))
+
+
+def reported(call: Callable[[], object]) -> None:
+    """Call it; every error of ours is one line on standard error and its own exit code."""
     try:
-        cli.main(standalone_mode=False)
+        call()
     except EngineError as error:
         one_line = " ".join(str(error).split())
         warn(f"engine: {one_line}")

@@ -7,6 +7,7 @@ Pillow and NumPy only.
 from __future__ import annotations
 
 import glob
+import json
 import os
 from pathlib import Path
 
@@ -43,3 +44,26 @@ def guide_info(folder: str, info: Path, width: str, height: str) -> None:
     with info.open("w") as file:
         for i, path in enumerate(glob.glob(os.path.join(folder, "*.bin"))):
             file.write(f"{i} {path} {width} {height}\n")
+
+
+def guide_result(dumps: Path, labels: Path, result: Path) -> None:
+    """The accuracy over a folder of one text file per image, as ``imagenet_acc_eval.py`` computes and prints it."""
+    classes = {}
+    for line in labels.read_text().splitlines():
+        name, class_id = line.strip().split(" ")
+        classes[name.split(".")[0]] = class_id
+    hits, n_images = np.zeros(5), 0
+    for name in os.listdir(dumps):
+        n_images += 1
+        stem = name.split(".")[0]
+        scores = np.array((dumps / name).read_text().splitlines()[0].split(), np.float32)
+        label = int(classes[stem[: stem.rfind("_")]]) + (len(scores) == 1001)
+        for rank, class_id in enumerate(np.argsort(-scores)[:5]):
+            if class_id == label:
+                hits[rank] += 1
+                break
+    rows = [("Number of images", str(n_images)), ("Number of classes", str(len(scores)))]
+    accuracy = np.cumsum(hits) / n_images
+    rows += [(f"Top{i + 1} accuracy", str(round(share * 100, 2)) + "%") for i, share in enumerate(accuracy)]
+    document = {"title": "Overall statistical evaluation", "value": [{"key": k, "value": v} for k, v in rows]}
+    result.write_text(json.dumps(document))
