@@ -33,6 +33,7 @@ COMMANDS = (
     "export",
     "compile",
     "perf",
+    "certify",
 )
 
 

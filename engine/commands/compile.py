@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from engine.commands.options import PATH
-from engine.errors import ConfigError
 from engine.terminal import say
 
 
@@ -45,6 +44,7 @@ def command(
     engine compile resnext101_32x8d.onnx --batch 1,4,8,16,32
     engine compile resnext101_32x8d.onnx --batch 16 --simulate
     """
+    from engine.purebench_models import parse_batches
     from engine.toolchain.compile import CompileRequest, compile_model
 
     request = CompileRequest(
@@ -60,11 +60,3 @@ def command(
         atc_option,
     )
     compile_model(request, say)
-
-
-def parse_batches(text: str) -> tuple[int, ...]:
-    """Batch sizes from ``1,4,16``; ConfigError for anything else."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdecimal() and 1 <= int(part) <= 1024 for part in parts):
-        raise ConfigError(f"--batch {text!r} is no list of batch sizes: needed something like 1,4,8,16,32")
-    return tuple(int(part) for part in parts)

@@ -121,8 +121,6 @@ def _check_options(request: CompileRequest) -> PreprocessSpec | None:
     """The preset for AIPP. Raises ConfigError for options that contradict each other."""
     if request.aipp is not None and request.is_fp16_input:
         raise ConfigError("--aipp takes uint8 images and --fp16-input takes float16: choose one of them")
-    if len(set(request.batches)) != len(request.batches):
-        raise ConfigError(f"--batch {','.join(map(str, request.batches))} names a size twice")
     return find_preset(request.aipp) if request.aipp is not None else None
 
 

@@ -27,7 +27,7 @@ from engine.toolchain.state_dict import (
     require_finite,
     without_parallel,
 )
-from engine.toolchain.torch_pickle import parse_state_dict
+from engine.toolchain.torch_pickle import parse_state_dict, read_state_dict
 
 Say = Callable[[str], None]
 
@@ -161,9 +161,18 @@ def _require_net(name: str, source: str, state: StateDict) -> None:
     problem = difference(expected_shapes(name, state), state)
     if problem is None:
         return
-    fits = [other for other in TORCH_FREE if difference(expected_shapes(other, state), state) is None]
+    fits = _fitting(state)
     hint = f"; these weights fit {' or '.join(fits)}" if fits else ""
     raise ModelError(f"{source} is not a state dict of {name}: {problem}{hint}")
+
+
+def nets_that_fit(weights: Path) -> list[str]:
+    """Torch-free nets whose state dict this file holds; ModelError where it holds none at all."""
+    return _fitting(without_parallel(read_state_dict(weights)))
+
+
+def _fitting(state: StateDict) -> list[str]:
+    return [name for name in TORCH_FREE if difference(expected_shapes(name, state), state) is None]
 
 
 def expected_shapes(name: str, state: StateDict) -> dict[str, Shape]:

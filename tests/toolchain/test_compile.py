@@ -346,7 +346,7 @@ def test_simulated_files_run_the_model(atc: FakeAtc, compile_: Compile, tmp_path
     ("options", "code", "message"),
     [
         (["--aipp", "--fp16-input"], 2, "--aipp takes uint8 images and --fp16-input takes float16: choose one"),
-        (["--batch", "4,4"], 2, "--batch 4,4 names a size twice"),
+        (["--batch", "4,4"], 2, "--batch .4,4. names batch 4 twice"),
         (["--batch", "4,x"], 2, "--batch '4,x' is no list of batch sizes"),
         (["--batch", "0"], 2, "--batch '0' is no list of batch sizes"),
         (["-o", "no/net"], 2, "-o no/net: there is no folder"),
