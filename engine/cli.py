@@ -23,6 +23,9 @@ COMMANDS = (
     "demo",
     "verify",
     "bench",
+    "certify",
+    "export",
+    "compile",
     "preprocess",
     "info",
     "guide-scripts",
@@ -30,10 +33,7 @@ COMMANDS = (
     "compare",
     "diagnose",
     "parity",
-    "export",
-    "compile",
     "perf",
-    "certify",
 )
 
 
