@@ -22,6 +22,7 @@ COMMANDS = (
     "run",
     "demo",
     "verify",
+    "doctor",
     "bench",
     "certify",
     "export",
