@@ -27,6 +27,7 @@ COMMANDS = (
     "certify",
     "export",
     "compile",
+    "profile",
     "preprocess",
     "info",
     "guide-scripts",

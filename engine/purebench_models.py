@@ -76,7 +76,7 @@ def models_by_batch(model: str, batches: Sequence[int], backend: str, target: Ta
 
     target : its batch is replaced. ModelError names all files that are missing.
     """
-    files = {batch: _file_for(model, batch) for batch in batches}
+    files = {batch: file_for(model, batch) for batch in batches}
     absent = [str(path) for path in files.values() if path not in BUILT_IN and not Path(path).is_file()]
     if absent:
         raise ModelError(
@@ -88,7 +88,8 @@ def models_by_batch(model: str, batches: Sequence[int], backend: str, target: Ta
     }
 
 
-def _file_for(model: str, batch: int) -> str:
+def file_for(model: str, batch: int) -> str:
+    """The file of this batch size: the sibling where the name says which one it is for, else the file itself."""
     match = BATCH_IN_NAME.fullmatch(Path(model).name)
     if model in BUILT_IN or Path(model).suffix != ".om" or match is None:
         return model

@@ -24,12 +24,18 @@ IMAGE_TYPES: dict[str, Literal["float32", "float16", "uint8"]] = {
 SCORE_TYPES = ("tensor(float)", "tensor(float16)")
 
 
-def open_session(path: str, n_threads: int) -> Any:
-    """A session with `n_threads` intra-op threads; ModelError where the file is no model that ONNX Runtime runs."""
+def open_session(path: str, n_threads: int, profile_prefix: str = "") -> Any:
+    """A session with `n_threads` intra-op threads; ModelError where the file is no model that ONNX Runtime runs.
+
+    profile_prefix : of the file that ONNX Runtime's profiler writes; empty for none
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = LOG_ERRORS_ONLY
+    if profile_prefix:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base of their own
