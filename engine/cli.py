@@ -15,7 +15,7 @@ import click
 from engine import __version__
 from engine.errors import EXIT_INTERRUPTED, EngineError, ResourceError
 from engine.files import NO_SPACE
-from engine.terminal import say, warn
+from engine.terminal import interrupt_on_signals, open_standard_streams, say, warn
 
 #: In the order of the help.
 COMMANDS = (
@@ -77,6 +77,8 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Entry point."""
+    open_standard_streams()
+    interrupt_on_signals()
     reported(lambda: cli.main(standalone_mode=False))
 
 
@@ -94,6 +96,9 @@ def reported(call: Callable[[], object]) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except MemoryError:
+        warn("engine: out of memory: lower --slots, --batch or --workers, or raise the limit (ulimit -v)")
+        sys.exit(ResourceError.exit_code)
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise

@@ -54,6 +54,8 @@ class RunConfig:
     max_failed_percent: float = 1.0
     journal: bool = True
     resume: bool = False
+    stall_timeout: float = 60.0
+    image_timeout: float = 20.0
 
 
 def parse_devices(text: str) -> tuple[int, ...]:

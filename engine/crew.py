@@ -22,14 +22,19 @@ from engine.backends.base import DeviceJob
 from engine.channel import Channel
 from engine.decoder import DecoderJob, decoder_main
 from engine.feeder import FeederJob, feeder_main
+from engine.limits import DEFAULT_LIMITS, EXIT_NO_MEMORY, TIME_LIMIT_SIGNAL, Limits
 from engine.messages import Message, Stop
+from engine.process import FOR_THE_HUB
 from engine.sources.base import Store
+from engine.stacks import DUMP_SIGNAL, create_stacks_fd
 from kernels.spec import PreprocessSpec
 
 #: Imported once in the fork server, so that a new decoder or feeder starts in milliseconds.
 PRELOADED = ["engine.decoder", "engine.feeder"]
 #: A process that was told to stop gets this long before it is killed.
 STOP_PATIENCE_S = 10.0
+#: A process whose pipe has ended gets this long to end itself.
+CLOSED_PIPE_PATIENCE_S = 1.0
 
 
 @dataclass
@@ -46,6 +51,10 @@ class Member:
     is_dismissed: bool = False
 
     @property
+    def pid(self) -> int:
+        return self.process.pid or 0
+
+    @property
     def title(self) -> str:
         return f"{self.role} {self.number} (pid {self.process.pid})"
 
@@ -60,6 +69,7 @@ class Death:
     """A member's pipe ended."""
 
     cause: str  # "was killed by SIGKILL" or "exited with 3"
+    is_certain: bool = False  # it broke a limit of ours over what it had in hand: no stranger's signal
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,7 @@ class CrewPlan:
     spec: PreprocessSpec
     backend: str
     device_job: DeviceJob
+    limits: Limits
 
 
 class Crew:
@@ -81,9 +92,10 @@ class Crew:
 
     def __init__(self, plan: CrewPlan) -> None:
         self._plan = plan
+        self.limits = plan.limits
+        self.computes_on_host = plan.backend == "onnxruntime"
+        self.stacks_fd = create_stacks_fd()
         self._context = multiprocessing.get_context(plan.start_method)
-        if plan.start_method == "forkserver":
-            start_fork_server()
         self._selector = selectors.DefaultSelector()
         self._alarm, alarm_in = socket.socketpair()
         self._alarm.setblocking(False)
@@ -97,7 +109,8 @@ class Crew:
 
     def start_decoder(self, number: int) -> Member:
         plan = self._plan
-        job = DecoderJob(DupFdLater(plan.arena_fd), DupFdLater(plan.names_fd), plan.root, plan.store, plan.spec)
+        arena, names, stacks = (DupFdLater(fd) for fd in (plan.arena_fd, plan.names_fd, self.stacks_fd))
+        job = DecoderJob(arena, names, plan.root, plan.store, plan.spec, stacks, plan.limits.image_s)
         member = self._start("decoder", number, decoder_main, job)
         self.decoders.append(member)
         return member
@@ -106,7 +119,8 @@ class Crew:
         """A feeder that drives these chips."""
         device_job = replace(self._plan.device_job, devices=devices, process_number=self._n_feeders[number])
         self._n_feeders[number] += 1
-        job = FeederJob(DupFdLater(self._plan.arena_fd), self._plan.backend, device_job)
+        stacks = DupFdLater(self.stacks_fd)
+        job = FeederJob(DupFdLater(self._plan.arena_fd), self._plan.backend, device_job, stacks)
         member = self._start("feeder", number, feeder_main, job)
         member.devices = devices
         self.feeders.append(member)
@@ -146,24 +160,33 @@ class Crew:
         """All that live."""
         return [*self.decoders, *self.feeders]
 
+    def kill(self) -> None:
+        """End every process at once; then `close`."""
+        for member in self.members:
+            member.process.kill()
+
     def close(self) -> None:
         """End every process: decoders by closing their pipes, feeders by asking; whoever stays is killed."""
         for feeder in self.feeders:
             feeder.send(Stop())
         for decoder in self.decoders:
             decoder.channel.close()
+        deadline_s = time.monotonic() + STOP_PATIENCE_S
         for member in self.members:
-            member.process.join(STOP_PATIENCE_S)
+            member.process.join(max(0.0, deadline_s - time.monotonic()))
             if member.process.is_alive():
                 member.process.kill()
                 member.process.join()
             member.channel.close()
         self.decoders, self.feeders = [], []
+        os.close(self.stacks_fd)
         self._selector.close()
         self._alarm.close()
         self._alarm_in.close()
 
     def _start(self, role: str, number: int, target: object, job: object) -> Member:
+        if self._plan.start_method == "forkserver":
+            start_fork_server()  # again, if somebody has killed it
         channel, ends = Channel.pair(self._context)
         process = self._context.Process(target=target, args=(ends, job), name=f"engine-{role}-{number}", daemon=True)  # type: ignore[attr-defined]
         with interrupts_ignored():
@@ -175,10 +198,14 @@ class Crew:
 
     def _bury(self, member: Member) -> Death:
         self._selector.unregister(member.channel)
-        member.process.join(STOP_PATIENCE_S)
+        member.process.join(CLOSED_PIPE_PATIENCE_S)
+        exitcode = member.process.exitcode
+        if exitcode is None:  # without its pipe it is no use
+            member.process.kill()
+            member.process.join()
         member.channel.close()
         (self.feeders if member.role == "feeder" else self.decoders).remove(member)
-        return Death(describe_exit(member.process.exitcode))
+        return Death(describe_exit(exitcode, self.limits), exitcode in (-TIME_LIMIT_SIGNAL, EXIT_NO_MEMORY))
 
 
 def start_fork_server() -> None:
@@ -216,10 +243,14 @@ def _received(dup: object) -> object:
     return dup
 
 
-def describe_exit(exitcode: int | None) -> str:
+def describe_exit(exitcode: int | None, limits: Limits = DEFAULT_LIMITS) -> str:
     """How a process ended, in words."""
     if exitcode is None:
         return "closed its pipe"
+    if exitcode == -TIME_LIMIT_SIGNAL:
+        return f"took longer than {limits.image_s:g} s over one image (--image-timeout)"
+    if exitcode == EXIT_NO_MEMORY:
+        return "could get no more memory"
     if exitcode < 0:
         return f"was killed by {signal.Signals(-exitcode).name}"
     return f"exited with {exitcode}"
@@ -227,9 +258,10 @@ def describe_exit(exitcode: int | None) -> str:
 
 @contextlib.contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """Children inherit that Ctrl-C is ignored: it must not hit them before their first line."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Children inherit what they ignore: a signal for the group must not hit them before their first line."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (*FOR_THE_HUB, DUMP_SIGNAL)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

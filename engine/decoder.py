@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.arena import Arena, Slot
 from engine.channel import Channel, ChannelEnds
+from engine.limits import DECODER_HEADROOM_BYTES, ImageClock, limit_memory
 from engine.messages import IMAGE_TIMES, Attach, Fill, Filled, Message, Started
 from engine.names import NameTable
 from engine.process import begin, failures_reported
@@ -22,42 +23,46 @@ from kernels.spec import ImageError, PreprocessSpec
 
 @dataclass(frozen=True)
 class DecoderJob:
-    """What a decoder is started with: descriptors (as `DupFd`) of the arena and the names, and what to compute."""
+    """What a decoder is started with: descriptors (as `DupFd`) of arena, names and stacks, and what to compute."""
 
     arena: Any
     names: Any
     root: Path
     store: Store
     spec: PreprocessSpec
+    stacks: Any
+    image_s: float  # limit for one image
 
 
 def decoder_main(ends: ChannelEnds, job: DecoderJob) -> None:
     """Run a decoder until the hub is gone."""
-    begin("decoder")
+    begin("decoder", job.stacks.detach())
     hub = ends.open()
     with failures_reported(hub, "decoder"):
         names = NameTable.mapped(job.root, job.names.detach())
         layout = _attach(hub.receive()).layout
         source = job.store.open(names, job.spec, layout.image.tensor)
         arena = Arena(job.arena.detach(), layout)
+        limit_memory(DECODER_HEADROOM_BYTES)
         hub.send(Started())
-        decode_forever(hub, arena, source)
+        decode_forever(hub, arena, source, ImageClock(job.image_s))
 
 
-def decode_forever(hub: Channel, arena: Arena, source: Source) -> None:
+def decode_forever(hub: Channel, arena: Arena, source: Source, limit: ImageClock) -> None:
     """Fill slots until the hub closes its pipe."""
     clock, handed_ns = LapClock(), 0
     for fill in hub.received():
         clock.lap(STARVED)
         assert isinstance(fill, Fill)
-        filled = fill_slot(fill, arena.slot(fill.slot), source, handed_ns)
+        filled = fill_slot(fill, arena.slot(fill.slot), source, handed_ns, limit)
+        limit.stop()
         clock.lap(BUSY)
         hub.send(filled._replace(spent=clock.reading()))
         clock.lap(BUSY)
         handed_ns = time.perf_counter_ns() - filled.ended_ns
 
 
-def fill_slot(fill: Fill, slot: Slot, source: Source, handed_ns: int) -> Filled:
+def fill_slot(fill: Fill, slot: Slot, source: Source, handed_ns: int, limit: ImageClock) -> Filled:
     """Write each sample's input into its row; the row of an image that fails is zeros, and its reason is told."""
     reasons: dict[int, str] = {}
     paths: Counter[str] = Counter()
@@ -66,6 +71,7 @@ def fill_slot(fill: Fill, slot: Slot, source: Source, handed_ns: int) -> Filled:
     for row, sample in enumerate(fill.samples):
         row_began_ns = read_ended_ns = ended_ns
         resample_ns = 0
+        limit.start()
         try:
             data = source.read(sample)
             read_ended_ns = time.perf_counter_ns()

@@ -24,16 +24,17 @@ BACKEND_FILES = {"cann": "acl", "sim": "acl", "onnxruntime": "onnxruntime", "nul
 
 @dataclass(frozen=True)
 class FeederJob:
-    """What the feeder is started with: the arena's descriptor (as `DupFd`), and what to load where."""
+    """What the feeder is started with: descriptors (as `DupFd`) of arena and stacks, and what to load where."""
 
     arena: Any
     backend: str
     devices: DeviceJob
+    stacks: Any
 
 
 def feeder_main(ends: ChannelEnds, job: FeederJob) -> None:
     """Run the feeder until the hub says Stop or is gone."""
-    begin("feeder")
+    begin("feeder", job.stacks.detach())
     hub = ends.open()
     with failures_reported(hub, "feeder"):
         try:

@@ -20,6 +20,7 @@ from engine.journal import Journal
 from engine.ledger import FAILED, SCORED, Ledger
 from engine.messages import RESTART, Attach, ChipLost, Done, Failed, Fill, Filled, Message, Opened, Run, Started
 from engine.tally import FilledSlot, RunTally
+from engine.watchdog import Watchdog
 
 #: Slots that a decoder holds: the one it works on and the next, so that it never waits for the hub.
 FILLS_PER_DECODER = 2
@@ -39,6 +40,7 @@ class Watcher:
     notice: Callable[[str], None]  # one line that the user must see
     dump: Callable[[np.ndarray, list[int], int], None] | None = None  # rows, samples, device
     journal: Journal | None = None
+    incident: Callable[[str], str] = lambda _text: "no file"  # a report that is kept; returns where
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Hub:
         self._watcher = watcher
         self._max_credit = credit
         self._began_ns = time.perf_counter_ns()
+        self._watchdog = Watchdog(self._crew, watcher.notice, watcher.incident)
         for feeder in self._crew.feeders:
             self._welcome(feeder)
         self._tally.begin(self._crew, self._ledger, credit)
@@ -92,6 +95,8 @@ class Hub:
             watcher.progress(self._ledger.n_scored + self._ledger.n_failed, self._collector.n_top1)
             if watcher.journal is not None:
                 watcher.journal.tick()
+            for device in self._watchdog.look(self._ledger.describe):
+                self._give_up_waiting(device)
 
     def stop(self) -> None:
         """Hand nothing more out; what is in the slots is finished and counted."""
@@ -120,6 +125,7 @@ class Hub:
             assert slot is not None
             self._credit[device] -= 1
             self._tally.sent_run()
+            self._watchdog.chip_got_work(device)
             self._feeders[device].send(Run(slot, len(self._ledger.positions(slot)), device))
 
     def _handle(self, member: Member, message: Message | Death) -> None:
@@ -150,6 +156,7 @@ class Hub:
                 self._feeders[device] = member
 
     def _take_filled(self, decoder: Member, filled: Filled) -> None:
+        self._watchdog.moved()
         decoder.n_held -= 1
         self._deaths_in_a_row = 0
         self._ledger.filled(filled.slot, decoder.number)
@@ -168,6 +175,8 @@ class Hub:
         if done.device in self.lost_chips:
             return  # its slots were given to others when it was lost
         self._credit[done.device] += 1
+        self._watchdog.moved()
+        self._watchdog.chip_answered(done.device, is_idle=self._credit[done.device] == self._max_credit)
         began_ns = time.perf_counter_ns()
         filled = self._filled.pop(done.slot)
         positions = self._ledger.positions(done.slot)
@@ -198,7 +207,7 @@ class Hub:
     def _bury(self, member: Member, death: Death) -> None:
         """Take back what a dead process held, and start another one in its place."""
         self._deaths_in_a_row += 1
-        if self._deaths_in_a_row > DEATHS_IN_A_ROW:
+        if self._deaths_in_a_row > max(DEATHS_IN_A_ROW, 2 * len(self._crew.members)):
             raise WorkerError(
                 f"{member.title} {death.cause}, death number {self._deaths_in_a_row} in a row without a slot of work "
                 "between: the run is stopped; run with --workers 1 and --limit to find the cause"
@@ -210,8 +219,9 @@ class Hub:
 
     def _bury_decoder(self, member: Member, death: Death) -> None:
         self._tally.died(member, death.cause)
-        again, poison = self._ledger.decoder_died(member.number)
+        again, poison = self._ledger.decoder_died(member.number, death.is_certain)
         for position in poison:
+            self._watchdog.moved()
             self._fail(position, f"its decoder {death.cause} each time")
         self._watcher.notice(f"{member.title} {death.cause}; {len(again)} samples are decoded again by another one")
         self._crew.start_decoder(member.number).send(Attach.of(self._arena.layout))
@@ -229,7 +239,14 @@ class Hub:
         """This chip holds nothing and gets nothing; how many slots it held."""
         self._credit.pop(device, None)
         self._feeders.pop(device, None)
+        self._watchdog.chip_is_free(device)
         return self._ledger.device_died(device)
+
+    def _give_up_waiting(self, device: int) -> None:
+        """A chip has not answered for too long: as if it had reported an error that a new process may cure."""
+        text = f"it did not answer for {self._crew.limits.stall_s / 2:g} s, half of --stall-timeout"
+        if device in self._feeders:  # else its feeder has just been restarted for another of its chips
+            self._take_chip_lost(self._feeders[device], ChipLost(device, 0, text, RESTART))
 
     def _take_chip_lost(self, feeder: Member, lost: ChipLost) -> None:
         """A new feeder where that may help and has not been tried too often, else the chips that are left go on."""

@@ -156,8 +156,10 @@ class Ledger:
         step = self._images_per_slot
         self._returned.extend(holes[start : start + step] for start in range(0, len(holes), step))
 
-    def decoder_died(self, decoder: int) -> tuple[list[int], list[int]]:
+    def decoder_died(self, decoder: int, is_certain: bool = False) -> tuple[list[int], list[int]]:
         """Take back what a dead decoder held.
+
+        is_certain : a limit of ours ended it over one of its positions, so that no further deaths need to prove it
 
         Returns the positions that will be decoded again, and those to be FAILED: alone in their slot, they killed
         decoders again. Only the slot handed out first is held against its positions: the decoder was working on it.
@@ -169,7 +171,8 @@ class Ledger:
         for slot in held:
             positions = self._slots[slot].positions
             if slot == held[0]:
-                self._deaths.update(positions)
+                enough = DEATHS_BEFORE_FAILURE if len(positions) == 1 else DEATHS_BEFORE_ISOLATION
+                self._deaths.update(positions * (enough if is_certain else 1))
             if len(positions) == 1 and self._deaths[positions[0]] >= DEATHS_BEFORE_FAILURE:
                 poison += positions
             else:
@@ -178,6 +181,16 @@ class Ledger:
             self._move(slot, SlotState.FILLING, SlotState.FREE, -1)
             self._release(slot)
         return again, poison
+
+    def describe(self) -> str:
+        """Counts, and one line per slot that somebody holds."""
+        n_left = self.n_positions - self.n_scored - self.n_failed
+        lines = [f"{self.n_scored} scored, {self.n_failed} failed, {n_left} of {self.n_positions} to do"]
+        for number, record in enumerate(self._slots):
+            if record.state is not SlotState.FREE:
+                ends = f"{record.positions[0]}..{record.positions[-1]}"
+                lines.append(f"slot {number}: {record.state.value}, held by {record.holder}, positions {ends}")
+        return "\n".join(lines)
 
     def device_died(self, device: int) -> int:
         """IN_FLIGHT -> READY for all slots of this chip: their inputs are still there. Returns how many."""

@@ -18,17 +18,20 @@ from engine.arena import Arena, allocate, create_arena_fd
 from engine.backends.base import DeviceJob
 from engine.collector import Collector
 from engine.crew import Crew, CrewPlan
-from engine.errors import DataError, EngineError, ModelError
+from engine.errors import DataError, EngineError, ModelError, StallError
 from engine.host import check_memory
 from engine.hub import Hub, LostChip, Watcher
 from engine.index import DataIndex
 from engine.journal import Totals
 from engine.layout import ArenaLayout, ImageLayout, batches_per_slot, default_n_slots
 from engine.ledger import Ledger
+from engine.limits import DEFAULT_LIMITS, Limits
 from engine.messages import Opened
 from engine.presets import PRESETS
 from engine.startup import Startup
 from engine.tally import RunTally
+from engine.terminal import ending_signals
+from engine.watchdog import Watchdog
 from kernels.spec import PreprocessSpec
 from kernels.warm import warm
 
@@ -49,6 +52,7 @@ class Plan:
     label_offset: int | None
     n_feeders: int = 1
     max_seconds: float | None = None
+    limits: Limits = DEFAULT_LIMITS
     is_scored: bool = True  # False: the outputs are nobody's, any label will do
 
 
@@ -78,12 +82,23 @@ def run_pipeline(plan: Plan, watcher: Watcher) -> Outcome:
     """Run it. Raises EngineError for what is wrong before the first image; later errors are in the outcome."""
     arena_fd, names_fd = create_arena_fd(), plan.index.names.share()
     root, store = plan.index.names.root, plan.index.store
-    crew = Crew(CrewPlan(plan.start_method, arena_fd, names_fd, root, store, plan.spec, plan.backend, plan.device_job))
+    crew = Crew(
+        CrewPlan(
+            plan.start_method, arena_fd, names_fd, root, store, plan.spec, plan.backend, plan.device_job, plan.limits
+        )
+    )
     try:
         plan_layout = partial(_make_arena, arena_fd, plan)
         sizes = plan.n_decoders, spread(plan.device_job.devices, plan.n_feeders)
-        opened, layout = Startup(crew, sizes, plan_layout, watcher.notice).finish()
-        return _drive(plan, watcher, crew, opened, Arena(arena_fd, layout))
+        watchdog = Watchdog(crew, watcher.notice, watcher.incident)
+        opened, layout = Startup(crew, sizes, plan_layout, watchdog, watcher.notice).finish()
+        outcome = _drive(plan, watcher, crew, opened, Arena(arena_fd, layout))
+        if isinstance(outcome.error, StallError):
+            crew.kill()
+        return outcome
+    except BaseException:
+        crew.kill()
+        raise
     finally:
         crew.close()
         os.close(arena_fd)
@@ -188,7 +203,7 @@ def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Aren
 
 @contextlib.contextmanager
 def stopping_on_signals(stop: Callable[[], None], wakeup_fd: int) -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM calls `stop`, a second one interrupts at once. Yields the signals that came."""
+    """The first of `ending_signals` calls `stop`, a second one interrupts at once. Yields the signals that came."""
     came: list[int] = []
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -197,7 +212,7 @@ def stopping_on_signals(stop: Callable[[], None], wakeup_fd: int) -> Iterator[li
         came.append(number)
         stop()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in ending_signals()}
     wakeup_before = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
     try:
         yield came

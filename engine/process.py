@@ -10,21 +10,29 @@ from contextlib import contextmanager, suppress
 
 from engine.channel import Channel
 from engine.errors import EngineError
+from engine.limits import EXIT_NO_MEMORY
 from engine.messages import Failed
+from engine.stacks import leave_stacks_in
 
 #: How a child ends when its hub is gone: nobody is left to read a reason.
 EXIT_ORPHANED = 1
+#: Signals that a child ignores.
+FOR_THE_HUB = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def begin(role: str) -> None:
+def begin(role: str, stacks_fd: int | None = None) -> None:
     """Take the name ``engine-<role>`` in process lists, and leave signals to the hub.
 
-    Ctrl-C reaches the whole process group; only the hub decides what it means.
+    Ctrl-C, a closed terminal and a service manager's SIGTERM reach the whole group of processes; only the hub decides
+    what they mean, and while it finishes what is in flight it needs the others.
+    stacks_fd : where the stacks of this process go when its hub asks for them; None where it never does
     """
+    if stacks_fd is not None:
+        leave_stacks_in(stacks_fd)
     with suppress(OSError), open("/proc/self/comm", "w") as comm:
         comm.write(f"engine-{role}")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in FOR_THE_HUB:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -36,6 +44,8 @@ def failures_reported(hub: Channel, role: str) -> Iterator[None]:
         _last_words(hub, Failed(type(error).__name__, str(error)))
     except (BrokenPipeError, EOFError):
         os._exit(EXIT_ORPHANED)
+    except MemoryError:
+        os._exit(EXIT_NO_MEMORY)
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{role}: {type(error).__name__} in {os.path.basename(frame.filename)}:{frame.lineno}: {error}"

@@ -16,8 +16,10 @@ from engine.config import RunConfig
 from engine.dump import Dump
 from engine.errors import ConfigError, ResourceError
 from engine.hub import Watcher
+from engine.incidents import INCIDENTS, Incidents
 from engine.index import DataIndex, read_index
 from engine.journal import Journal, identity_of
+from engine.limits import Limits
 from engine.models import Model, Target, resolve_model, simulated_soc
 from engine.pipeline import Outcome, Plan, run_pipeline
 from engine.presets import find_preset
@@ -87,8 +89,9 @@ def _run(prepared: Prepared, journal: Journal | None) -> Outcome:
     config, names = prepared.config, prepared.index.names
     progress = Progress(len(prepared.index) * config.repeat, "run", shows_accuracy=config.backend != "null")
     dump = Dump(config.out, names, config.dump, is_continued=config.resume) if config.dump else None
+    incidents = Incidents(config.out / INCIDENTS, is_continued=config.resume)
     try:
-        return run_pipeline(prepared.plan, Watcher(progress, progress.notice, dump, journal))
+        return run_pipeline(prepared.plan, Watcher(progress, progress.notice, dump, journal, incidents))
     finally:
         progress.close()
 
@@ -121,6 +124,7 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
         config.start_method,
         config.label_offset,
         config.feeders,
+        limits=Limits(config.stall_timeout, config.image_timeout),
     )
     return Prepared(config, index, model, plan)
 

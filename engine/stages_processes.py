@@ -43,7 +43,7 @@ class Usage:
 
     def sample(self, pid: int, with_pss: bool) -> None:
         """Read /proc; a process that is gone keeps what was read last."""
-        with contextlib.suppress(OSError, ValueError, IndexError):
+        with contextlib.suppress(OSError, ValueError, LookupError):  # a zombie has a file without memory
             proc = Path("/proc", str(pid))
             fields = (proc / "stat").read_bytes().rpartition(b")")[2].split()
             self.cpu_ns = (int(fields[11]) + int(fields[12])) * TICK_NS  # utime and stime of all threads

@@ -8,9 +8,12 @@ from engine.crew import Crew, Death, Member
 from engine.errors import DeviceError, ModelError, WorkerError
 from engine.layout import ArenaLayout
 from engine.messages import RESTART, Attach, ChipLost, Failed, Message, Opened, Started
+from engine.watchdog import Watchdog
 
 #: Processes that may die while they start before the run is given up: a stray kill is repaired, a defect is not.
 STARTUP_DEATHS = 3
+#: The watchdog looks this often.
+TICK_S = 0.5
 
 
 class Startup:
@@ -25,9 +28,11 @@ class Startup:
         crew: Crew,
         sizes: tuple[int, Sequence[tuple[int, ...]]],
         plan_layout: Callable[[Opened], ArenaLayout],
+        watchdog: Watchdog,
         notice: Callable[[str], None],
     ) -> None:
         self._crew = crew
+        self._watchdog = watchdog
         self._notice = notice
         self._plan_layout = plan_layout
         n_decoders, chips = sizes
@@ -40,8 +45,10 @@ class Startup:
     def finish(self) -> tuple[Opened, ArenaLayout]:
         """Wait until every process takes work. Raises what a process failed with; WorkerError if too many died."""
         while self._waiting:
-            for member, message in self._crew.wait(None):
+            for member, message in self._crew.wait(TICK_S):
+                self._watchdog.moved()
                 self._handle(member, message)
+            self._watchdog.look(lambda: f"waiting for {', '.join(member.title for member in self._waiting)}")
         assert self._opened is not None
         assert self._layout is not None
         return self._opened, self._layout

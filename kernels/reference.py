@@ -31,7 +31,8 @@ def decode_rgb(data: bytes | memoryview) -> Array:
     """``Image.open(...).convert("RGB")`` as (H, W, 3) uint8. Raises ImageError with Pillow's reason."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a large image is a warning, a bomb an error
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused from its header
             return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     except MemoryError:
         raise

@@ -75,6 +75,20 @@ from engine.terminal import say, warn
 @click.option("--log", "log_file", type=PATH, help="Perf log to append to.  [default: in the user's data folder]")
 @click.option("--no-log", is_flag=True, help="Keep this run out of the perf log.")
 @click.option("--label", "log_label", default="", help="A name for this run in the perf log.")
+@click.option(
+    "--stall-timeout",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(1),
+    help="Seconds without any progress that end the run.",
+)
+@click.option(
+    "--image-timeout",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds that one image may take to decode.",
+)
 @click.option("--config", "config_file", type=PATH, help="TOML file of these options; the command line wins.")
 @click.pass_context
 def command(ctx: click.Context, /, config_file: Path | None, resume_dir: Path | None, **options: Any) -> None:

@@ -25,5 +25,5 @@ N_SLOTS = 76
 
 #: Huffman tables: class * 4 + destination, each with 16 counts and up to 256 symbols.
 N_TABLES, TABLE_BYTES = 8, 272
-#: Widest and highest that T.81 allows; 178,956,970 pixels are Pillow's limit against decompression bombs.
-MAX_PIXELS = 178_956_970
+#: Widest and highest that T.81 allows; above 89,478,485 pixels Pillow suspects a decompression bomb.
+MAX_PIXELS = 89_478_485

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,3 +42,9 @@ def running(request: pytest.FixtureRequest) -> Iterator[list[Running]]:
     yield commands
     for command in commands:
         command.kill()
+
+
+def statuses(out: Path) -> dict[str, str]:
+    """Status by sample, from predictions.csv."""
+    with (out / "predictions.csv").open(newline="") as file:
+        return {row["sample"]: row["status"] for row in csv.DictReader(file)}
