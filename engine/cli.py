@@ -36,6 +36,7 @@ COMMANDS = (
     "diagnose",
     "parity",
     "perf",
+    "sweep",
 )
 
 
