@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from engine.errors import ConfigError
 from engine.listing import find_samples
@@ -25,12 +24,10 @@ from engine.preprocess.job import (
 )
 from engine.preprocess.sinks import BinFolder, tensor_name
 from engine.presets import find_preset
+from engine.sources.made_with import MANIFEST, read_manifest, spec_fields
 from engine.sources.packed import PackedStore
-from engine.sources.packed_format import spec_fields
 from kernels.spec import TensorFormat
 
-#: Says what the tensors in a folder are. Hidden: the guide's scripts take every `*.bin`, and nothing else.
-MANIFEST = ".engine-preprocess.json"
 TEMPORARIES = ".engine-preprocess-*.tmp"
 
 
@@ -84,9 +81,7 @@ def _claim(manifest: int, config: PreprocessConfig, destination: BinFolder) -> b
     """
     made = {"preset": config.preset, "spec": spec_fields(find_preset(config.preset)), "dtype": destination.tensor.dtype}
     wanted = {"version": 1, **made, "images": os.path.abspath(config.source)}
-    found: dict[str, Any] = {}
-    with contextlib.suppress(ValueError):
-        found = json.loads(os.pread(manifest, 1 << 20, 0))
+    found = read_manifest(destination.folder)
     if found and any(found.get(name) != value for name, value in made.items()):
         raise ConfigError(
             f"{destination.folder} holds {found.get('dtype')} tensors of preset {found.get('preset')}: choose another "

@@ -25,6 +25,7 @@ from engine.preprocess.job import (
 )
 from engine.preprocess.sinks import PackedPart
 from engine.presets import find_preset
+from engine.sources.made_with import spec_fields
 from engine.sources.packed_format import (
     PackedIndex,
     PackedLayout,
@@ -32,7 +33,6 @@ from engine.sources.packed_format import (
     hash_bytes,
     is_packed,
     read_packed,
-    spec_fields,
 )
 
 I32 = npt.NDArray[np.int32]

@@ -13,14 +13,12 @@ import numpy.typing as npt
 from engine.errors import DataError
 from engine.names import NameTable
 from engine.sources.base import Array
+from engine.sources.made_with import require_preset
 from engine.sources.packed_format import PackedLayout, read_packed
 from kernels.fingerprint import fingerprint_hash
 from kernels.normalise import normalise_crop
 from kernels.reference import as_words
 from kernels.spec import ImageError, PreprocessSpec, TensorFormat
-
-#: What of a preset the crops depend on; the rest is applied when they are read.
-CROP_FIELDS = ("resize", "crop", "interpolation")
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,7 @@ class PackedStore:
 
     def check(self, names: NameTable, spec: PreprocessSpec) -> None:
         """DataError if the crops were made in another way than the preset's."""
-        for name in CROP_FIELDS:
-            if self.made_with[name] != getattr(spec, name):
-                raise DataError(
-                    f"the crops of {self.path} were made with {name} {self.made_with[name]} (preset {self.preset}) but "
-                    f"the preset asks for {getattr(spec, name)}: use --preset {self.preset}, or pack the images again"
-                )
+        require_preset(f"the crops of {self.path}", self.preset, self.made_with, spec, are_pixels=True)
 
     def open(self, names: NameTable, spec: PreprocessSpec, tensor: TensorFormat) -> PackedSource:
         return PackedSource(self, spec, tensor)

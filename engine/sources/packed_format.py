@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from engine.layout import PAGE_BYTES, round_up
 from engine.names import NameTable
 from kernels.fingerprint import fingerprint_hash
 from kernels.reference import as_words
-from kernels.spec import PreprocessSpec
 
 MAGIC = b"ENGPACK\n"
 VERSION = 1
@@ -107,11 +106,6 @@ class PackedIndex:
         )
         labels = fields.pop("labels")
         return cls(names=names, labels=None if labels is None else np.frombuffer(labels, "<i4"), **fields)
-
-
-def spec_fields(spec: PreprocessSpec) -> dict[str, Any]:
-    """A spec as the index has it."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(spec).items()}
 
 
 def hash_bytes(data: bytes | npt.NDArray[np.uint8]) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from engine.errors import DataError
 from engine.names import NameTable
 from engine.sources.base import Array
+from engine.sources.made_with import read_manifest, require_preset
 from kernels.normalise import normalise_crop
 from kernels.spec import ImageError, PreprocessSpec, TensorFormat
 
@@ -42,7 +43,7 @@ class TensorStore:
     is_cut_at_first_dot: ClassVar[bool] = True
 
     def check(self, names: NameTable, spec: PreprocessSpec) -> None:
-        """DataError if the first file has no size that the preset makes: then none has."""
+        """DataError if the first file has no size that the preset makes, or the tensors are another preset's."""
         path = names.path(0)
         try:
             n_bytes = os.stat(path).st_size
@@ -50,6 +51,11 @@ class TensorStore:
             return  # it fails by name, as any other would
         if n_bytes not in element_types(spec.crop):
             raise DataError(f"{path} has {n_bytes} bytes: {expected_sizes(spec.crop)}; is it another --preset's?")
+        made = read_manifest(names.root)
+        if made:
+            are_pixels = made.get("dtype") == "uint8"
+            what = f"the tensors in {names.root}"
+            require_preset(what, str(made.get("preset")), made.get("spec", {}), spec, are_pixels=are_pixels)
 
     def open(self, names: NameTable, spec: PreprocessSpec, tensor: TensorFormat) -> TensorSource:
         return TensorSource(names, spec, tensor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from engine.sources.tensors import TensorStore
 from kernels import reference
 from kernels.spec import ImageError, TensorFormat
 from tests.conftest import DataSet, make_data_set, run_engine
+from tests.data.inprocess import call_engine
 
 SPEC = find_preset("resnet")
 
@@ -61,9 +62,9 @@ def test_every_source_gives_the_same_predictions(prepared: Prepared, tmp_path: P
     for name, data in {"jpeg": prepared.images.folder, "bin": prepared.tensors, "info": info}.items():
         document = run(tmp_path / name, data, labels)
         hashes.append(document["predictions_sha256"])
-        verified = run_engine("verify", tmp_path / name)
-        assert "11 of 11 predictions identical" in verified.stdout, verified.stderr
     assert len(set(hashes)) == 1
+    verified = run_engine("verify", tmp_path / "info")
+    assert "11 of 11 predictions identical" in verified.stdout, verified.stderr
     assert document["decode_paths"] == {"tensor float32": 11}
 
 
@@ -130,6 +131,38 @@ def test_tensors_of_another_preset_are_refused_before_the_run(tmp_path: Path) ->
     index = read_index(tmp_path, _labels(tmp_path, ["a 1"]))
     with pytest.raises(DataError, match=r"a\.bin has 1072812 bytes: needed 602112 .*; is it another --preset's\?"):
         index.store.check(index.names, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "preset", "message"),
+    [
+        (
+            "float32",
+            "efficientnet-lite0",
+            r"made with interpolation bilinear \(preset resnet\) but the preset asks for bic",
+        ),
+        (
+            "float32",
+            "shifted",
+            r"made with mean \[0\.485, 0\.456, 0\.406\] \(preset resnet\) but the preset asks for \[0\.5",
+        ),
+        ("uint8", "efficientnet-lite0", r"made with interpolation bilinear"),
+        ("uint8", "shifted", None),
+        ("float32", "resnet", None),
+    ],
+)
+def test_tensors_that_we_made_say_of_which_preset_they_are(
+    prepared: Prepared, tmp_path: Path, dtype: str, preset: str, message: str | None
+) -> None:
+    """The size would fit; pixels are normalised in the run, with its numbers."""
+    assert call_engine("preprocess", "--dtype", dtype, prepared.images.folder, tmp_path / "bins").returncode == 0
+    spec = replace(SPEC, mean=(0.5, 0.5, 0.5)) if preset == "shifted" else find_preset(preset)
+    index = read_index(tmp_path / "bins", prepared.images.labels)
+    if message is None:
+        index.store.check(index.names, spec)
+        return
+    with pytest.raises(DataError, match=message):
+        index.store.check(index.names, spec)
 
 
 def test_images_and_tensors_in_one_folder_are_refused(tmp_path: Path) -> None:
