@@ -96,7 +96,7 @@ def file_for(model: str, batch: int) -> str:
     return str(Path(model).with_name(f"{match[1]}{batch}{match[3]}"))
 
 
-def old_tool_stem(path: str, batch: int) -> str:
-    """The model's name in ``PureInfer_perf_of_<stem>_in_device_<d>.txt``; it must tell batch sizes apart."""
-    stem = Path(path).stem
+def old_tool_stem(model: str, batch: int) -> str:
+    """The model's name in ``PureInfer_perf_of_<stem>_in_device_<d>.txt``; it tells batch sizes apart."""
+    stem = Path(file_for(model, batch)).stem
     return stem if BATCH_IN_NAME.fullmatch(stem) else f"{stem}_bs{batch}"

@@ -88,8 +88,8 @@ def cliff_lines(cliffs: Sequence[Cliff], model: str) -> list[str]:
         lines += [
             f"CLIFF at batch {cliff.batch}: {cliff.rate_per_s:.2f} images/s per chip, {cliff.percent:.0f} % below "
             f"batch {cliff.best_batch} ({cliff.best_per_s:.2f})",
-            f"  run with --batch {cliff.best_batch}; to see which operators grow faster than the batch:",
-            f"  engine profile --model {model} --batch {cliff.batch}, and the same with --batch {cliff.best_batch}",
+            f"  run with --batch {cliff.best_batch}; which operators grow faster than the batch:",
+            f"  engine profile --model {model} --batch {cliff.batch} --against {cliff.best_batch}",
             "  rule out a busy chip (npu-smi info: AICore must be 0 % before) and a hot one (temperature)",
         ]
     return lines

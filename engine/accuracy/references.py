@@ -16,6 +16,8 @@ from engine.suggest import unknown
 
 #: Images of ImageNet's validation set, which the published figures are over.
 VALIDATION_IMAGES = 50_000
+#: The engine's own names of models in the table.
+ALIASES = {"lite0": "efficientnet_lite0"}
 #: Names that are suggested for an unknown one.
 MOST_HINTS = 3
 
@@ -54,6 +56,7 @@ def find_reference(model: str, weights: str | None = None) -> Reference:
 
     Raises ConfigError with the nearest name for what is not in the table.
     """
+    model = ALIASES.get(model, model)
     table = references()
     of_model = {key[1]: reference for key, reference in table.items() if key[0] == model.lower()}
     if not of_model:

@@ -43,6 +43,7 @@ def test_the_table_holds_the_guides_own_reference() -> None:
     assert reference.name == "resnext101_32x8d IMAGENET1K_V1"
     assert reference.source.startswith("https://docs.pytorch.org/vision/")
     assert find_reference("resnext101_32x8d", "IMAGENET1K_V2").top1 == 82.834
+    assert find_reference("lite0").top1 == 75.1
 
 
 def test_the_table_holds_accuracies_only() -> None:

@@ -99,6 +99,8 @@ def test_siblings_are_found_by_name_and_missing_ones_named(tmp_path: Path) -> No
 
 def test_the_old_tools_name_tells_batches_apart() -> None:
     assert old_tool_stem("a/resnext101_32x8d_bs4.om", 4) == "resnext101_32x8d_bs4"
+    assert old_tool_stem("a/resnext101_32x8d_bs4.om", 16) == "resnext101_32x8d_bs16"
+    assert old_tool_stem("lite0", 8) == "lite0_bs8"
     assert old_tool_stem("a/resnext101_32x8d.onnx", 4) == "resnext101_32x8d_bs4"
 
 
