@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from engine.errors import DataError, DumpError
 from engine.names import sample_key
+from kernels.decimal import NOT_SURE, parse_numbers
 
 F32 = npt.NDArray[np.float32]
 
@@ -131,6 +132,10 @@ def _checked(scores: npt.NDArray[Any], path: str) -> F32:
 
 
 def _parse_text(content: bytes, path: str) -> npt.NDArray[Any]:
+    numbers = np.empty(len(content) // 2 + 1, TEXT_TYPE)
+    n = parse_numbers(content, numbers)
+    if n != NOT_SURE:
+        return numbers[:n]
     try:
         return np.fromstring(content.decode("ascii"), TEXT_TYPE, sep=" ")
     except ValueError:  # of the text or of its encoding
