@@ -11,15 +11,15 @@ import numpy.typing as npt
 
 from engine.errors import DataError
 from engine.names import NameTable, natural_key, order_key
+from engine.sources.archive import is_archive, list_archive
 from engine.sources.base import Store
 from engine.sources.images import ImageStore
 from engine.sources.packed import list_packed
 from engine.sources.packed_format import is_packed
+from engine.sources.suffixes import IMAGE_SUFFIXES
 from engine.sources.tensors import TENSOR_SUFFIX, TensorStore
 
-#: What ImageNet folders hold besides images (label files, notes, archives' leftovers) does not end in one of these.
-IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
-NEEDED = "--data needs a folder of images or .bin tensors, an .info file, or a packed file"
+NEEDED = "--data needs a folder of images or .bin tensors, an .info file, a packed file, or a tar"
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ def find_samples(data: Path, is_labelled: bool) -> Listing:
         from engine.sources.info import list_info
 
         return list_info(data)
+    if is_archive(data):
+        names, tar, folders, labels = list_archive(data)
+        return Listing(data, names, tar, folders, labels)
     raise DataError(f"{data} is a file: {NEEDED}")
 
 

@@ -15,7 +15,9 @@ from engine.terminal import say, warn
 
 
 @click.command()
-@click.option("--data", type=PATH, help="Folder of images or .bin tensors, class folders, an .info or a packed file.")
+@click.option(
+    "--data", type=PATH, help="Folder of images or .bin tensors, class folders, an .info or packed file, a tar."
+)
 @click.option("--labels", type=PATH, help="Label file: 'NAME CLASS' lines, the devkit's ground truth, Kaggle's csv.")
 @click.option("--model", default="lite0", show_default=True, help="lite0, fingerprint, PATH.onnx or PATH.om.")
 @click.option("--backend", default="auto", show_default=True, help="auto, cann, sim, onnxruntime or null.")

@@ -24,6 +24,7 @@ from engine.preprocess.job import (
 )
 from engine.preprocess.sinks import BinFolder, tensor_name
 from engine.presets import find_preset
+from engine.sources.archive import TarStore
 from engine.sources.made_with import MANIFEST, read_manifest, spec_fields
 from engine.sources.packed import PackedStore
 from kernels.spec import TensorFormat
@@ -97,7 +98,7 @@ def _is_complete(destination: BinFolder, inputs: Inputs, sample: int) -> bool:
     """The tensor has its size and is not older than what it was made from."""
     name = inputs.names.name(sample)
     store = inputs.store
-    made_from = store.path if isinstance(store, PackedStore) else inputs.names.root / name
+    made_from = store.path if isinstance(store, PackedStore | TarStore) else inputs.names.root / name
     try:
         tensor = os.stat(destination.folder / tensor_name(name))
         return (

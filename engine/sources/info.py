@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import DataError
-from engine.listing import IMAGE_SUFFIXES, Listing, scan_folder
+from engine.listing import Listing, scan_folder
 from engine.names import NameTable, order_key, sample_key
 from engine.sources.base import Store
 from engine.sources.images import ImageStore
+from engine.sources.suffixes import IMAGE_SUFFIXES
 from engine.sources.tensors import TENSOR_SUFFIX, TensorStore
 from kernels.spec import PreprocessSpec
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.names import NameTable
+from engine.sources.archive import TarStore
 from engine.sources.base import Store
 from engine.sources.images import read_file
 from engine.sources.packed import PackedStore, slow_crop
@@ -26,6 +27,11 @@ def slow_tensor(
         return _tensor(Path(path), spec, form)
     if isinstance(store, PackedStore):
         return reference.to_tensor(slow_crop(store, sample), spec, form)
+    if isinstance(store, TarStore):
+        offset, n_bytes = store.places[sample].tolist()
+        with store.path.open("rb") as file:
+            file.seek(offset)
+            return reference.tensor(file.read(n_bytes), spec, form)
     return reference.tensor(read_file(path), spec, form)
 
 
