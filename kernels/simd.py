@@ -115,12 +115,14 @@ def clamp(b: Any, v: Any, low: int | Any, high: int | Any) -> Any:
 # -- scalars by address
 
 
-def _loader(kind: Any, *, swapped: bool = False) -> Any:
+def _loader(kind: Any, *, swapped: bool = False, signed: bool = False) -> Any:
     def build(b: Any, address: Any) -> Any:
         value = load(b, address, kind)
         if swapped:
             value = b.bswap(value)
-        return value if kind.width == 64 else b.zext(value, I64)
+        if kind.width == 64:
+            return value
+        return b.sext(value, I64) if signed else b.zext(value, I64)
 
     return vector_op(1, types.uint64)(build)
 
@@ -134,6 +136,7 @@ def _storer(kind: Any) -> Any:
 
 load_u64_be = _loader(I64, swapped=True)
 load_u64, load_u32, load_u16, load_u8 = _loader(I64), _loader(I32), _loader(I16), _loader(I8)
+load_i8 = _loader(I8, signed=True)
 store_u64, store_u32, store_u16, store_u8 = _storer(I64), _storer(I32), _storer(I16), _storer(I8)
 
 
@@ -150,6 +153,26 @@ def copy64_find_ff(b: Any, target: Any, source: Any) -> Any:
     value = load(b, source, bytes64)
     store(b, value, target)
     return b.bitcast(b.icmp_unsigned("==", value, const(255, 64, I8)), I64)
+
+
+@vector_op(2, types.uint64)
+def bytes_equal(b: Any, source: Any, value: Any) -> Any:
+    """Bit mask of those of 64 bytes that are equal to a value."""
+    bytes64 = vec(I8, 64)
+    wanted = splat(b, b.trunc(value, I8), 64)
+    return b.bitcast(b.icmp_unsigned("==", load(b, source, bytes64), wanted), I64)
+
+
+@vector_op(3, types.uint64)
+def copy64_kept(b: Any, target: Any, source: Any, kept: Any) -> Any:
+    """Copy those of 64 bytes whose bit in `kept` is set, joined (VBMI2). Writes 64 bytes; returns how many count."""
+    bytes64 = vec(I8, 64)
+    value = load(b, source, bytes64)
+    if HAS_AVX512:
+        mask = b.bitcast(kept, vec(I1, 64))
+        value = call(b, "llvm.x86.avx512.mask.compress.v64i8", bytes64, value, value, mask)
+    store(b, value, target)
+    return b.ctpop(kept)
 
 
 # -- 32 lanes of int16: the width of the JPEG kernels
@@ -206,6 +229,15 @@ def accumulate_pairs(b: Any, total: Any, x: Any, weights: Any) -> Any:
         words = (b.bitcast(v, H32) for v in (x, weights))
         return call(b, "llvm.x86.avx512.vpdpwssd.512", H32, total, *words)
     return b.add(total, multiply_add_pairs(b, x, weights))
+
+
+def plus_minus_pairs(b: Any, base: Any, x: Any, weights: tuple[int, int]) -> tuple[Any, Any]:
+    """base + and base - `multiply_add_pairs` by constant weights."""
+    if HAS_AVX512:
+        negative = pair16(-weights[0], -weights[1])
+        return accumulate_pairs(b, base, x, pair16(*weights)), accumulate_pairs(b, base, x, negative)
+    product = multiply_add_pairs(b, x, pair16(*weights))
+    return b.add(base, product), b.sub(base, product)
 
 
 def multiply_high(b: Any, x: Any, weight: int) -> Any:

@@ -50,13 +50,14 @@ from kernels.jpeg.frame import (
     RGB_STRIDE,
     RIGHT,
     SCAN_START,
+    SIGN_SHIFT,
     STRIDE,
     TABLE_BYTES,
     TOP,
     WIDTH,
     YUV444,
 )
-from kernels.jpeg.huffman import AC_BITS, DC_BITS, build_tables
+from kernels.jpeg.huffman import AC_BITS, AC_BYTES, DC_BITS, build_tables
 from kernels.jpeg.idct import BATCH_BYTES
 from kernels.jpeg.markers import luma_blocks, parse_header
 from kernels.jpeg.scan import STATE_WORDS, STORE_OFFSET, decode_scan
@@ -85,6 +86,7 @@ class JpegDecoder:
         for slot, (shape, kind) in _ARRAYS.items():
             self._keep(slot, self._allocate(shape, kind))
         self._keep(AT_OFFSETS, STORE_OFFSET)
+        self.frame[SIGN_SHIFT] = 63
 
     def _keep(self, slot: int, array: Any) -> None:
         self._arrays[slot] = array
@@ -140,7 +142,7 @@ _ARRAYS: dict[int, tuple[Any, Any]] = {
     AT_BUILT: ((N_TABLES, TABLE_BYTES + 1), np.uint8),
     AT_CANONICAL: ((2, N_TABLES, 17), np.int64),
     AT_DC: ((4, 1 << DC_BITS), np.uint32),
-    AT_AC: ((4, 1 << AC_BITS), np.uint32),
+    AT_AC: ((4, AC_BYTES), np.uint8),
     AT_SINGLE: (1 << AC_BITS, np.int32),
     AT_SEGMENTS: (2 * MAX_SEGMENTS, np.int64),
     AT_BATCHES: (3 * BATCH_BYTES // 2, np.int16),
@@ -168,7 +170,7 @@ def header_stage(slots: int) -> int:
         codes, has_code, array_at(frame[AT_BUILT], (N_TABLES, TABLE_BYTES + 1), np.uint8),
         array_at(frame[AT_CANONICAL], (2, N_TABLES, 17), np.int64),
         array_at(frame[AT_DC], (4, 1 << DC_BITS), np.uint32), listed(frame, AT_SINGLE, np.int32),
-        array_at(frame[AT_AC], (4, 1 << AC_BITS), np.uint32),
+        frame[AT_AC],
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ NEEDS = 33  # four slots: bytes of the scan, of the planes, of the pixels, and i
 # ... and where the decoder's arrays are: address and number of elements of each
 AT_FILE, AT_QUANT, AT_CODES, AT_HAS_CODE, AT_SEEN, AT_BUILT, AT_CANONICAL, AT_DC, AT_AC = range(40, 58, 2)
 AT_SINGLE, AT_SEGMENTS, AT_BATCHES, AT_STATE, AT_OFFSETS, AT_SCAN, AT_PLANES, AT_ROWS, AT_RGB = range(58, 76, 2)
-N_SLOTS = 76
+SIGN_SHIFT = 76  # 63: see kernels.jpeg.bits
+N_SLOTS = 77
 
 #: Huffman tables: class * 4 + destination, each with 16 counts and up to 256 symbols.
 N_TABLES, TABLE_BYTES = 8, 272

@@ -1,13 +1,14 @@
 """Lookup tables of a Huffman code, built for each image: nearly every ImageNet file has its own optimised codes.
 
-AC, one uint32 for each 11 bits, with **up to two symbols**, whose codes and the first one's value lie in those bits:
+AC, for each 11 bits, **up to two symbols**, whose codes and the first one's value lie in those bits. Each field is a
+byte, because a load is cheaper than a shift and a mask; what the next symbol waits for lies apart, and so stays in L1:
 
-    bits  0-5   bits to drop; 0: the code is longer, take the slow path
-          6-9   advance of the first symbol - 1
-         10-16  advance of both; end of block advances by 96, which no other sum can reach
-         17-23  value of the first symbol, signed
-         24-27  15 - size of the last symbol's value
-         28-31  bits before the last symbol's value
+    2048 x  bits to drop; 0: the code is longer, take the slow path
+            advance of both symbols; end of block advances by 96, which no other sum can reach
+    2048 x  bits before the last symbol's value
+            15 - size of the last symbol's value
+            value of the first symbol, signed
+            advance of the first symbol
 
 The last symbol's value is not in the table: its bits are the next ones, and arithmetic makes the value. With a single
 symbol the "first" one is stored over by the last.
@@ -20,12 +21,16 @@ from typing import Any
 
 import numpy as np
 
+from kernels.address import array_at
 from kernels.jit import inner
 from kernels.jpeg.frame import CORRUPT, N_TABLES, OK, TABLE_BYTES
 
 #: 11 bits: 8 KB a table, four of them in L1; 10 and 12 bits were no faster.
 AC_BITS = 11
 DC_BITS = 10
+#: Where the second part of an AC table begins, and bytes of the whole.
+AC_VALUES = 2 << AC_BITS
+AC_BYTES = 6 << AC_BITS
 END_OF_BLOCK = 96
 #: Larger DC sizes do not occur in 8-bit files.
 MAX_DC_SIZE = 11
@@ -36,7 +41,7 @@ def build_tables(codes: Any, has_code: Any, built: Any, canonical: Any, dc: Any,
     """Build the tables of all codes present, except those that are still there from the last image.
 
     codes : (8, 272) uint8     built : (8, 273) uint8, the codes that the tables are of, and 1 when valid
-    canonical : (2, 8, 17) int64, limits and offsets     dc : (4, 1024) uint32     ac : (4, 2048) uint32
+    canonical : (2, 8, 17) int64, limits and offsets     dc : (4, 1024) uint32     ac : address of (4, AC_BYTES) bytes
     single : (2048,) int32, scratch
     """
     limits, offsets = canonical[0], canonical[1]
@@ -52,7 +57,7 @@ def build_tables(codes: Any, has_code: Any, built: Any, canonical: Any, dc: Any,
                 return CORRUPT
         else:
             _fill_single(codes, table, single)
-            _fill_pairs(single, table - 4, ac)
+            _fill_pairs(single, ac + (table - 4) * AC_BYTES)
         for j in range(TABLE_BYTES):
             built[table, j] = codes[table, j]
         built[table, TABLE_BYTES] = 1
@@ -121,8 +126,10 @@ def _fill_single(codes: Any, table: int, single: Any) -> None:
 
 
 @inner
-def _fill_pairs(single: Any, table: int, ac: Any) -> None:
+def _fill_pairs(single: Any, table: int) -> None:
     """Join each entry with the one that follows it where both fit in the 11 bits. Branchless: LLVM vectorises it."""
+    steps = array_at(table, (1 << AC_BITS,), np.uint16)
+    values = array_at(table + AC_VALUES, (1 << AC_BITS,), np.uint32)
     mask = (1 << AC_BITS) - 1
     for i in range(1 << AC_BITS):
         entry = np.int64(single[i])
@@ -132,14 +139,14 @@ def _fill_pairs(single: Any, table: int, ac: Any) -> None:
         value = raw - (((1 << size) - 1) & -np.int64(raw < ((1 << size) >> 1)))  # T.81 EXTEND
         follower = np.int64(single[(i << used) & mask])
         length2, size2 = follower & 31, (follower >> 8) & 15
-        # all ones if there is a second symbol; values of up to 6 bits fit the 7-bit field
+        # all ones if there is a second symbol; values of up to 7 bits fit a signed byte
         is_pair = -np.int64(
-            (length > 0) & (advance < END_OF_BLOCK) & (size <= 6) & (length2 > 0) & (used + length2 <= AC_BITS)
+            (length > 0) & (advance < END_OF_BLOCK) & (size <= 7) & (length2 > 0) & (used + length2 <= AC_BITS)
         )
         drop = used + ((length2 + size2) & is_pair)
         total = advance + ((follower >> 16) & is_pair)
         before = length + ((size + length2) & is_pair)
         last = size + ((size2 - size) & is_pair)
-        joined = drop | (((advance - 1) & 15) << 6) | (total << 10)
-        joined |= ((value & 127) << 17) | ((15 - last) << 24) | (before << 28)
-        ac[table, i] = np.uint32(joined if length > 0 else END_OF_BLOCK << 10)
+        steps[i] = np.uint16(drop | (total << 8) if length > 0 else END_OF_BLOCK << 8)
+        first = advance if length > 0 else END_OF_BLOCK
+        values[i] = np.uint32(before | ((15 - last) << 8) | ((value & 255) << 16) | (first << 24))

@@ -25,6 +25,7 @@ from kernels.simd import (
     U64,
     V16,
     V16_BYTES,
+    accumulate_pairs,
     at,
     clamp,
     const,
@@ -36,6 +37,7 @@ from kernels.simd import (
     pack_int16,
     pack_uint8,
     pair16,
+    plus_minus_pairs,
     shuffle,
     splat,
     store,
@@ -62,23 +64,28 @@ def _idct8(b: Any, x: list[Any], shift: int) -> list[Any]:
     z3, z4 = b.add(x[7], x[3]), b.add(x[5], x[1])
     total, difference = b.add(x[0], x[4]), b.sub(x[0], x[4])  # in 16 bits: they wrap as libjpeg-turbo's do
     halves = []
+    rounding = const(1 << (shift - 1), H32.count)
     for high in (False, True):
 
-        def products(p: Any, q: Any, *weights: tuple[int, int], half: bool = high) -> list[Any]:
-            pairs = unpack(b, p, q, high=half)
-            return [multiply_add_pairs(b, pairs, pair16(*w)) for w in weights]
+        def pairs(p: Any, q: Any, half: bool = high) -> Any:
+            return unpack(b, p, q, high=half)
 
-        # even part
-        t3, t2 = products(x[2], x[6], (_F0_541 + _F0_765, _F0_541), (_F0_541, _F0_541 - _F1_847))
-        t0, t1 = products(total, difference, (_ONE, 0), (0, _ONE))
-        rounding = const(1 << (shift - 1), H32.count)
-        t0, t1 = b.add(t0, rounding), b.add(t1, rounding)
-        even = [b.add(t0, t3), b.add(t1, t2), b.sub(t1, t2), b.sub(t0, t3)]
+        # even part: each output is a base plus or minus a product
+        whole, x26 = pairs(total, difference), pairs(x[2], x[6])
+        t0, t1 = (accumulate_pairs(b, rounding, whole, pair16(*w)) for w in ((_ONE, 0), (0, _ONE)))
+        outer = plus_minus_pairs(b, t0, x26, (_F0_541 + _F0_765, _F0_541))
+        middle = plus_minus_pairs(b, t1, x26, (_F0_541, _F0_541 - _F1_847))
+        even = [outer[0], middle[0], middle[1], outer[1]]
         # odd part
-        w3, w4 = products(z3, z4, (_F1_175 - _F1_961, _F1_175), (_F1_175, _F1_175 - _F0_390))
-        a0, a3 = products(x[7], x[1], (_F0_298 - _F0_899, -_F0_899), (-_F0_899, _F1_501 - _F0_899))
-        a1, a2 = products(x[5], x[3], (_F2_053 - _F2_562, -_F2_562), (-_F2_562, _F3_072 - _F2_562))
-        odd = [b.add(a3, w4), b.add(a2, w3), b.add(a1, w4), b.add(a0, w3)]
+        z34, x71, x53 = pairs(z3, z4), pairs(x[7], x[1]), pairs(x[5], x[3])
+        w3 = multiply_add_pairs(b, z34, pair16(_F1_175 - _F1_961, _F1_175))
+        w4 = multiply_add_pairs(b, z34, pair16(_F1_175, _F1_175 - _F0_390))
+        odd = [
+            accumulate_pairs(b, w4, x71, pair16(-_F0_899, _F1_501 - _F0_899)),
+            accumulate_pairs(b, w3, x53, pair16(-_F2_562, _F3_072 - _F2_562)),
+            accumulate_pairs(b, w4, x53, pair16(_F2_053 - _F2_562, -_F2_562)),
+            accumulate_pairs(b, w3, x71, pair16(_F0_298 - _F0_899, -_F0_899)),
+        ]
         sums = [b.add(e, o) for e, o in zip(even, odd, strict=True)]
         differences = [b.sub(e, o) for e, o in zip(even, odd, strict=True)]
         drop = const(shift, H32.count)

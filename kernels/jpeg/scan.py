@@ -37,18 +37,17 @@ from kernels.jpeg.frame import (
     PLANE,
     QUANT_TABLE,
     RESTART_INTERVAL,
+    SIGN_SHIFT,
     STRIDE,
     UNSUPPORTED,
     YUV444,
 )
-from kernels.jpeg.huffman import AC_BITS, DC_BITS, END_OF_BLOCK
+from kernels.jpeg.huffman import AC_BITS, AC_BYTES, AC_VALUES, DC_BITS, END_OF_BLOCK
 from kernels.jpeg.idct import BATCH_BYTES, flush_444, flush_plane
 from kernels.jpeg.markers import ZIGZAG, luma_blocks
-from kernels.simd import N_LANES, U64, load_u8, load_u16, load_u32, load_u64, store_u16, store_u64
+from kernels.simd import N_LANES, U64, load_i8, load_u8, load_u16, load_u32, load_u64, store_u16, store_u64
 
-_U0, _U1, _U2, _U4, _U6, _U8, _U10, _U15, _U16, _U24, _U28, _U48, _U63, _U127 = (
-    U64(k) for k in (0, 1, 2, 4, 6, 8, 10, 15, 16, 24, 28, 48, 63, 127)
-)
+_U0, _U1, _U2, _U4, _U8, _U16, _U48, _U63 = (U64(k) for k in (0, 1, 2, 4, 8, 16, 48, 63))
 _AC_SHIFT, _DC_SHIFT = U64(64 - AC_BITS), U64(64 - DC_BITS)
 _ROW = 2 * N_LANES
 
@@ -92,74 +91,67 @@ def _slow_code(top16: int, limits: Any, symbols: Any, first_length: int) -> Any:
 
 
 @inlined
-def _slow(bits: Any, component: Any, slot: int, longer_than: int, codes: Any, limits: Any) -> Any:
+def _slow(bits: Any, component: Any, slot: int, longer_than: int, fixed: Any) -> Any:
     table = load_u64(_slot(component, slot))
+    codes, limits = fixed[1], fixed[2]
     return _slow_code(np.int64(bits >> _U48), limits + table * U64(17 * 8), codes + table * U64(272), longer_than + 1)
 
 
 @inlined
-def _decode_dc(bits: Any, n_bits: Any, place: Any, component: Any, codes: Any, limits: Any) -> Any:
+def _decode_dc(bits: Any, n_bits: Any, place: Any, component: Any, fixed: Any) -> Any:
     """The block's DC coefficient, after prediction; the last item is False where no code fits."""
-    bits, n_bits, place = refill(bits, n_bits, place)
     entry = load_u32(load_u64(_slot(component, _DC)) + (bits >> _DC_SHIFT) * _U4)
+    bits, n_bits, place = refill(bits, n_bits, place)
     if entry == _U0:
-        code = _slow(bits, component, _DC_CODE, DC_BITS, codes, limits)
+        code = _slow(bits, component, _DC_CODE, DC_BITS, fixed)
         length, size = U64(code >> 8), U64(code & 255)
         entry = (length + size) | (length << _U8) | (size << _U16)
-    value = extend(bits, (entry >> _U8) & _U63, entry >> _U16)
+    value = extend(bits, (entry >> _U8) & _U63, entry >> _U16, fixed[3])
     value += load_u64(_slot(component, _PREDICTOR))
     store_u64(_slot(component, _PREDICTOR), value)
     return bits << (entry & _U63), n_bits - entry, place, value, entry != _U0
 
 
 @inlined
-def _store_entry(bits: Any, entry: Any, k: int, block: Any, offsets: Any) -> Any:
-    """Store the one or two coefficients of a table entry; returns the place of the last."""
-    first = k + np.int64((entry >> _U6) & _U15) + 1
-    store_u16(block + load_u16(offsets + U64(2 * first)), U64((np.int64(entry) << 40) >> 57))
-    last = k + np.int64((entry >> _U10) & _U127)
-    value = extend_complement(bits, entry >> _U28, (entry >> _U24) & _U15)
+def _store_entry(bits: Any, index: Any, table: Any, k: int, last: int, block: Any, fixed: Any) -> None:
+    """Store the one or two coefficients of a table entry, the last one at place `last`, to which it leads from k."""
+    values = table + U64(AC_VALUES) + index * _U4
+    offsets = fixed[0]
+    first = U64(k) + load_u8(values + U64(3))
+    store_u16(block + load_u16(offsets + _U2 * first), load_i8(values + _U2))
+    value = extend_complement(bits, load_u8(values), load_u8(values + _U1), fixed[3])
     store_u16(block + load_u16(offsets + U64(2 * last)), value)
-    return last
 
 
 @inlined
-def _is_end(entry: Any, k: int) -> bool:
+def _is_end(drop: Any, k: int) -> bool:
     """Does the entry end the block, exactly: by its 63rd coefficient, or by end-of-block after at most that?"""
-    return entry & _U63 != _U0 and (k == 63 or (END_OF_BLOCK <= k < END_OF_BLOCK + 63))
+    return drop != _U0 and (k == 63 or (END_OF_BLOCK <= k < END_OF_BLOCK + 63))
 
 
 @inlined
-def _decode_ac(
-    bits: Any, n_bits: Any, place: Any, component: Any, block: Any, offsets: Any, codes: Any, limits: Any
-) -> Any:
+def _decode_ac(bits: Any, n_bits: Any, place: Any, component: Any, block: Any, fixed: Any) -> Any:
     """The block's AC coefficients into its lane; the last item is False where the data make no block."""
     table = load_u64(_slot(component, _AC))
     k = 0  # invariant at the loop's head: 0 <= k <= 62
     while True:
+        index = bits >> _AC_SHIFT
+        drop, advance = load_u8(table + index * _U2), load_u8(table + index * _U2 + _U1)
         bits, n_bits, place = refill(bits, n_bits, place)
-        entry = load_u32(table + (bits >> _AC_SHIFT) * _U4)
-        last = _store_entry(bits, entry, k, block, offsets)
+        last = k + np.int64(advance)
+        _store_entry(bits, index, table, k, last, block, fixed)
         if last < 63:
-            # a second entry from the same refill: each drops at most 26 bits of the 56
             k = last
-            bits <<= entry & _U63
-            n_bits -= entry
-            entry = load_u32(table + (bits >> _AC_SHIFT) * _U4)
-            last = _store_entry(bits, entry, k, block, offsets)
-            if last < 63:
-                k = last
-                bits <<= entry & _U63
-                n_bits -= entry
-                continue
-        if _is_end(entry, last):
-            return bits << (entry & _U63), n_bits - entry, place, True
-        bits, n_bits, place = refill(bits, n_bits, place)
-        code = _slow(bits, component, _AC_CODE, AC_BITS if entry & _U63 == _U0 else 0, codes, limits)
+            bits <<= drop
+            n_bits -= drop
+            continue
+        if _is_end(drop, last):
+            return bits << drop, n_bits - drop, place, True
+        code = _slow(bits, component, _AC_CODE, AC_BITS if drop == _U0 else 0, fixed)
         if code == 0:
             return bits, n_bits, place, False
         size, length = U64(code & 15), U64(code >> 8)
-        value = extend(bits, length, size)
+        value = extend(bits, length, size, fixed[3])
         bits <<= length + size
         n_bits -= length + size
         if size == _U0:
@@ -171,35 +163,29 @@ def _decode_ac(
         if k > 63:
             return bits, n_bits, place, False
         if size != _U0:
-            store_u16(block + load_u16(offsets + U64(2 * k)), value)
+            store_u16(block + load_u16(fixed[0] + U64(2 * k)), value)
         if k == 63:
             return bits, n_bits, place, True
 
 
 @inlined
-def _skip_ac(bits: Any, n_bits: Any, place: Any, component: Any, codes: Any, limits: Any) -> Any:
+def _skip_ac(bits: Any, n_bits: Any, place: Any, component: Any, fixed: Any) -> Any:
     """As `_decode_ac` for a block that nobody needs."""
     table = load_u64(_slot(component, _AC))
     k = 0
     while True:
+        index = bits >> _AC_SHIFT
+        drop, advance = load_u8(table + index * _U2), load_u8(table + index * _U2 + _U1)
         bits, n_bits, place = refill(bits, n_bits, place)
-        entry = load_u32(table + (bits >> _AC_SHIFT) * _U4)
-        last = k + np.int64((entry >> _U10) & _U127)
+        last = k + np.int64(advance)
         if last < 63:
             k = last
-            bits <<= entry & _U63
-            n_bits -= entry
-            entry = load_u32(table + (bits >> _AC_SHIFT) * _U4)
-            last = k + np.int64((entry >> _U10) & _U127)
-            if last < 63:
-                k = last
-                bits <<= entry & _U63
-                n_bits -= entry
-                continue
-        if _is_end(entry, last):
-            return bits << (entry & _U63), n_bits - entry, place, True
-        bits, n_bits, place = refill(bits, n_bits, place)
-        code = _slow(bits, component, _AC_CODE, AC_BITS if entry & _U63 == _U0 else 0, codes, limits)
+            bits <<= drop
+            n_bits -= drop
+            continue
+        if _is_end(drop, last):
+            return bits << drop, n_bits - drop, place, True
+        code = _slow(bits, component, _AC_CODE, AC_BITS if drop == _U0 else 0, fixed)
         if code == 0:
             return bits, n_bits, place, False
         size, length = U64(code & 15), U64(code >> 8)
@@ -218,7 +204,7 @@ def _start(frame: Any, state: Any) -> None:
     for c in range(frame[N_COMPONENTS]):
         o = _STATE * c
         state[o + _DC] = U64(frame[AT_DC] + (frame[DC_TABLE + c] << (DC_BITS + 2)))
-        state[o + _AC] = U64(frame[AT_AC] + (frame[AC_TABLE + c] << (AC_BITS + 2)))
+        state[o + _AC] = U64(frame[AT_AC] + frame[AC_TABLE + c] * AC_BYTES)
         state[o + _PREDICTOR] = 0
         state[o + _LANE] = 0
         state[o + _BATCH] = U64(frame[AT_BATCHES] + c * BATCH_BYTES)
@@ -276,18 +262,16 @@ def _finish_block(frame: Any, c: int, component: Any, target: Any, room: Any, pi
 
 
 @inlined
-def _skip_mcu(
-    bits: Any, n_bits: Any, place: Any, components: Any, n_blocks: int, n_luma: int, codes: Any, limits: Any
-) -> Any:
+def _skip_mcu(bits: Any, n_bits: Any, place: Any, components: Any, n_blocks: int, n_luma: int, fixed: Any) -> Any:
     """An MCU outside of the region; the last item is False where the data make no MCU."""
     component = components
     for block in range(n_blocks):
         if block >= n_luma:
             component += _STATE_BYTES
-        bits, n_bits, place, _, is_sound = _decode_dc(bits, n_bits, place, component, codes, limits)
+        bits, n_bits, place, _, is_sound = _decode_dc(bits, n_bits, place, component, fixed)
         if not is_sound:
             return bits, n_bits, place, False
-        bits, n_bits, place, is_sound = _skip_ac(bits, n_bits, place, component, codes, limits)
+        bits, n_bits, place, is_sound = _skip_ac(bits, n_bits, place, component, fixed)
         if not is_sound:
             return bits, n_bits, place, False
     return bits, n_bits, place, True
@@ -315,7 +299,8 @@ def decode_scan(frame: Any, state: Any, segments: Any, n_segments: int) -> int:
     fields, components = U64(frame.ctypes.data), U64(state.ctypes.data)
     room, blocks = components + U64(8 * _ROOM_AT), components + U64(8 * _BLOCK_AT)
     pixels = U64(frame[AT_RGB] if frame[LAYOUT] == YUV444 else frame[AT_PLANES])
-    offsets, codes, limits = U64(frame[AT_OFFSETS]), U64(frame[AT_CODES]), U64(frame[AT_CANONICAL])
+    # what all blocks need: addresses of offsets, codes and limits, and the shift that leaves a sign
+    fixed = U64(frame[AT_OFFSETS]), U64(frame[AT_CODES]), U64(frame[AT_CANONICAL]), U64(frame[SIGN_SHIFT])
     across, down = luma_blocks(frame[LAYOUT])
     n_luma, n_components = across * down, frame[N_COMPONENTS]
     n_blocks = n_luma + n_components - 1
@@ -323,7 +308,8 @@ def decode_scan(frame: Any, state: Any, segments: Any, n_segments: int) -> int:
     interval = frame[RESTART_INTERVAL] if frame[RESTART_INTERVAL] > 0 else _NEVER
     left, segment = interval, 0
     place, end = _restart(segments, 0, U64(frame[AT_SCAN]), state, n_components)
-    bits, n_bits, beyond = _U0, _U0, _U0
+    bits, n_bits, place = refill(_U0, _U0, place)
+    beyond = _U0
     for row in range(frame[END_ROW]):
         for column in range(frame[MCUS_ACROSS]):
             if left == 0:
@@ -331,12 +317,11 @@ def decode_scan(frame: Any, state: Any, segments: Any, n_segments: int) -> int:
                 if segment >= n_segments:
                     return CORRUPT
                 place, end = _restart(segments, segment, U64(frame[AT_SCAN]), state, n_components)
-                bits, n_bits, left = _U0, _U0, interval
+                bits, n_bits, place = refill(_U0, _U0, place)
+                left = interval
             left -= 1
             if row < first_row or column < first_column or column >= end_column:
-                bits, n_bits, place, is_sound = _skip_mcu(
-                    bits, n_bits, place, components, n_blocks, n_luma, codes, limits
-                )
+                bits, n_bits, place, is_sound = _skip_mcu(bits, n_bits, place, components, n_blocks, n_luma, fixed)
                 if not is_sound or is_beyond(n_bits, place, end):
                     return CORRUPT
                 continue
@@ -344,12 +329,12 @@ def decode_scan(frame: Any, state: Any, segments: Any, n_segments: int) -> int:
             for block in range(n_blocks):
                 if block >= n_luma:
                     component += _STATE_BYTES
-                bits, n_bits, place, value, is_sound = _decode_dc(bits, n_bits, place, component, codes, limits)
+                bits, n_bits, place, value, is_sound = _decode_dc(bits, n_bits, place, component, fixed)
                 if not is_sound:
                     return CORRUPT
                 lane = load_u64(_slot(component, _BATCH)) + load_u64(_slot(component, _LANE)) * _U2
                 store_u16(lane, value)
-                bits, n_bits, place, is_sound = _decode_ac(bits, n_bits, place, component, lane, offsets, codes, limits)
+                bits, n_bits, place, is_sound = _decode_ac(bits, n_bits, place, component, lane, fixed)
                 if not is_sound:
                     return CORRUPT
                 steps = blocks + U64(24 * block)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from kernels.jit import inner
-from kernels.simd import U64, copy64_find_ff, trailing_zeros
+from kernels.simd import HAS_AVX512, U64, bytes_equal, copy64_find_ff, copy64_kept, trailing_zeros
 
 #: Zeros behind the copied scan. An MCU reads at most 6 blocks x 64 symbols x 31 bits = 1,488 bytes, plus 8 of the
 #: reader, and the reader's place is checked after each MCU: it can never leave the padding.
@@ -35,6 +37,8 @@ def unstuff(data: Any, start: int, out: Any, segments: Any, restart_interval: in
     n_segments = 0
     segments[0] = 0
     while True:
+        if HAS_AVX512:
+            i, o = _copy_to_marker(data, i, out, o)
         i, o = _copy_to_ff(data, i, out, o)
         if i + 1 >= n:
             return -1
@@ -74,3 +78,24 @@ def _copy_to_ff(data: Any, i: int, out: Any, o: int) -> Any:
         i += 1
         o += 1
     return i, o
+
+
+@inner
+def _copy_to_marker(data: Any, i: int, out: Any, o: int) -> Any:
+    """Copy without stuffing, 64 bytes a step, up to the next marker or the last bytes; returns both places.
+
+    The zeros behind 0xFF are squeezed out in a register. Most ImageNet files have an 0xFF each 250 bytes.
+    """
+    n = data.shape[0]
+    source, target = U64(data.ctypes.data), U64(out.ctypes.data)
+    is_behind_ff = U64(0)
+    while i + 64 <= n:
+        is_ff, is_zero = bytes_equal(source + U64(i), U64(0xFF)), bytes_equal(source + U64(i), U64(0))
+        follows = (is_ff << U64(1)) | is_behind_ff
+        if follows & ~is_zero != U64(0):
+            break
+        o += np.int64(copy64_kept(target + U64(o), source + U64(i), ~follows))
+        is_behind_ff = is_ff >> U64(63)
+        i += 64
+    back = np.int64(is_behind_ff)  # the 0xFF before a step that was not done is looked at again
+    return i - back, o - back
