@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ DUMP_FORMATS = ("txt", "bin", "npy")
 #: Chips of one simulated Atlas 300I card.
 SIMULATED_CHIPS = 4
 DEFAULT_PROFILE = "resnext101_32x8d-310"
+#: What MLPerf Inference asks of a valid offline result: this long, and this many samples (inference_policies, 2024).
+PUBLISH_SECONDS = 600
+PUBLISH_IMAGES = 24_576
+#: As --profile: the same as --publish, with the default rates where chips are simulated.
+PUBLISH = "publish"
 #: Device ids of pyACL's tools end there (msame, ais_bench: 0..255).
 MAX_DEVICE = 255
 
@@ -45,6 +50,10 @@ class RunConfig:
     sim_slow: str = ""
     limit: int | None = None
     repeat: int = 1
+    min_duration: float = 0.0
+    min_images: int = 0
+    publish: bool = False
+    inject: str = ""
     out: Path = Path("result")
     dump: str | None = None
     measure_ceiling: bool = False
@@ -56,6 +65,17 @@ class RunConfig:
     resume: bool = False
     stall_timeout: float = 60.0
     image_timeout: float = 20.0
+
+
+def for_publishing(config: RunConfig) -> RunConfig:
+    """The run made as long as a figure for publication must be. ``--profile publish`` asks for it, too."""
+    return replace(
+        config,
+        publish=True,
+        profile=DEFAULT_PROFILE if config.profile == PUBLISH else config.profile,
+        min_duration=max(config.min_duration, PUBLISH_SECONDS),
+        min_images=max(config.min_images, PUBLISH_IMAGES),
+    )
 
 
 def parse_devices(text: str) -> tuple[int, ...]:

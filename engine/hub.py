@@ -28,8 +28,18 @@ FILLS_PER_DECODER = 2
 DEATHS_IN_A_ROW = 8
 #: A chip whose errors a new feeder process may cure gets this many in a run; after that it counts as lost.
 RESTARTS_PER_CHIP = 2
+#: A run that is made longer grows by whole passes of at least this many positions.
+FEWEST_EXTENDED = 256
 #: The hub wakes this often without a message, to show progress and to look at the clock.
 TICK_S = 0.5
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How long a run lasts: passes are added until the shortest time is over; after the longest it is stopped."""
+
+    shortest_s: float = 0.0
+    longest_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,8 +84,8 @@ class Hub:
         self._deaths_in_a_row = 0
         self.lost_chips: dict[int, LostChip] = {}
 
-    def run(self, credit: int, deadline_ns: int | None, watcher: Watcher) -> None:
-        """Until every position is settled, or (after `stop` or the deadline) every slot has come back."""
+    def run(self, credit: int, bounds: Bounds, watcher: Watcher) -> None:
+        """Until every position is settled, or (after `stop` or the longest time) every slot has come back."""
         self._watcher = watcher
         self._max_credit = credit
         self._began_ns = time.perf_counter_ns()
@@ -86,11 +96,13 @@ class Hub:
         while not self._ledger.is_drained:
             self._hand_out_runs()
             self._hand_out_fills()
+            if self._extend(bounds.shortest_s):
+                self._hand_out_fills()
             self._tally.observe(self._credit, self._crew)
             for member, message in self._crew.wait(TICK_S):
                 self._handle(member, message)
             self._tally.observe(self._credit, self._crew)
-            if deadline_ns is not None and time.perf_counter_ns() > deadline_ns:
+            if bounds.longest_s is not None and self._seconds() > bounds.longest_s:
                 self.stop()
             watcher.progress(self._ledger.n_scored + self._ledger.n_failed, self._collector.n_top1)
             if watcher.journal is not None:
@@ -101,6 +113,16 @@ class Hub:
     def stop(self) -> None:
         """Hand nothing more out; what is in the slots is finished and counted."""
         self._ledger.is_stopping = True
+
+    def _extend(self, shortest_s: float) -> bool:
+        """More passes over the samples, as long as the run has not lasted long enough."""
+        if self._ledger.has_work or self._ledger.is_stopping or self._seconds() > shortest_s:
+            return False
+        self._ledger.extend(self._n_samples * max(1, FEWEST_EXTENDED // self._n_samples))
+        return True
+
+    def _seconds(self) -> float:
+        return (time.perf_counter_ns() - self._began_ns) / 1e9
 
     def _hand_out_fills(self) -> None:
         """Free slots go to the decoders that hold the fewest."""

@@ -72,6 +72,11 @@ class Ledger:
     def n_ready(self) -> int:
         return len(self._ready)
 
+    def extend(self, n_positions: int) -> None:
+        """So many more positions are to be done."""
+        self.n_positions += n_positions
+        self._settled = np.concatenate([self._settled, np.zeros(n_positions, np.uint8)])
+
     @property
     def n_in_state(self) -> tuple[int, ...]:
         """Slots in each `SlotState`, in its order."""

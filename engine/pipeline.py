@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from engine.collector import Collector
 from engine.crew import Crew, CrewPlan
 from engine.errors import DataError, EngineError, ModelError, StallError
 from engine.host import check_memory
-from engine.hub import Hub, LostChip, Watcher
+from engine.hub import Bounds, Hub, LostChip, Watcher
 from engine.index import DataIndex
 from engine.journal import Totals
 from engine.layout import ArenaLayout, ImageLayout, batches_per_slot, default_n_slots
@@ -28,12 +27,16 @@ from engine.ledger import Ledger
 from engine.limits import DEFAULT_LIMITS, Limits
 from engine.messages import Opened
 from engine.presets import PRESETS
+from engine.standins import StandIns
 from engine.startup import Startup
 from engine.tally import RunTally
 from engine.terminal import ending_signals
 from engine.watchdog import Watchdog
 from kernels.spec import PreprocessSpec
 from kernels.warm import warm
+
+ONE_PASS = Bounds()
+NOTHING = StandIns()
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,9 @@ class Plan:
     start_method: str
     label_offset: int | None
     n_feeders: int = 1
-    max_seconds: float | None = None
+    bounds: Bounds = ONE_PASS
     limits: Limits = DEFAULT_LIMITS
+    stand_ins: StandIns = NOTHING
     is_scored: bool = True  # False: the outputs are nobody's, any label will do
 
 
@@ -81,7 +85,7 @@ class Outcome:
 def run_pipeline(plan: Plan, watcher: Watcher) -> Outcome:
     """Run it. Raises EngineError for what is wrong before the first image; later errors are in the outcome."""
     arena_fd, names_fd = create_arena_fd(), plan.index.names.share()
-    root, store = plan.index.names.root, plan.index.store
+    root, store = plan.index.names.root, plan.stand_ins.store(plan.index.store)
     crew = Crew(
         CrewPlan(
             plan.start_method, arena_fd, names_fd, root, store, plan.spec, plan.backend, plan.device_job, plan.limits
@@ -172,16 +176,15 @@ def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Aren
     offset = label_offset(opened.n_classes, plan.label_offset)
     n_positions = len(plan.index) * plan.repeat
     ledger = Ledger(n_positions, layout.n_slots, layout.images_per_slot)
-    collector = Collector.of((plan.index.labels + offset).astype(np.int32))
+    collector = plan.stand_ins.collector((plan.index.labels + offset).astype(np.int32))
     restored = watcher.journal.restore(ledger, collector) if watcher.journal is not None else Totals()
     tally = RunTally.of(plan.device_job.devices)
     hub = Hub(crew, arena, ledger, collector, tally)
     credit = slots_of_credit(plan.device_job.window, layout.images_per_slot // opened.batch)
-    deadline_ns = None if plan.max_seconds is None else time.perf_counter_ns() + int(plan.max_seconds * 1e9)
     error: EngineError | None = None
     with stopping_on_signals(hub.stop, crew.alarm_fd) as signals:
         try:
-            hub.run(credit, deadline_ns, watcher)
+            hub.run(credit, plan.bounds, watcher)
         except EngineError as caught:
             error = caught
     tally.finish()
@@ -193,7 +196,7 @@ def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Aren
         tally,
         ledger.n_scored,
         ledger.n_failed,
-        n_positions,
+        ledger.n_positions,
         restored,
         hub.lost_chips,
         bool(signals),

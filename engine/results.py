@@ -15,7 +15,7 @@ import numpy as np
 from engine import __version__, host, stages
 from engine.accuracy.guide import guide_document
 from engine.collector import FAILED, NAN, PENDING, TOP, Predictions
-from engine.config import RunConfig
+from engine.config import PUBLISH_IMAGES, PUBLISH_SECONDS, RunConfig
 from engine.errors import ChipLostError, MismatchError, TooManyFailures
 from engine.files import atomic_write
 from engine.index import DataIndex
@@ -97,7 +97,7 @@ def make_report(
         "dataset": {
             "sha256": fingerprint.data_sha256(index),
             "n_images": len(index),
-            "repeat": config.repeat,
+            "repeat": outcome.n_positions // len(index),
             "n_samples": outcome.n_positions,
             "n_scored": outcome.n_scored,
             "n_failed": outcome.n_failed,
@@ -122,6 +122,7 @@ def make_report(
         "devices": [
             {**_device(number, chip, opened.batch, outcome), **balance[number]} for number, chip in tally.chips.items()
         ],
+        "publish": _publish(config, outcome) if config.publish else None,
         "decode_paths": dict(tally.decode_paths),
         "interrupted": outcome.was_interrupted,
         "error": None if outcome.error is None else str(outcome.error),
@@ -226,6 +227,22 @@ def _accuracy(predictions: Predictions, n: int) -> dict[str, float]:
 def _config(config: RunConfig) -> dict[str, Any]:
     plain = {name: str(value) if hasattr(value, "parts") else value for name, value in asdict(config).items()}
     return {**plain, "devices": list(config.devices)}
+
+
+def _publish(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
+    """Whether the figures may be published, and why not."""
+    tally = outcome.tally
+    interval, seconds = stages.steady_interval(tally), tally.wall_ns / 1e9
+    whys = {
+        f"it took {seconds:.0f} s of {PUBLISH_SECONDS}": seconds < PUBLISH_SECONDS,
+        f"it has {tally.stages.n_ranked} images of {PUBLISH_IMAGES}": tally.stages.n_ranked < PUBLISH_IMAGES,
+        "its rate is UNSTABLE": interval is None or not interval.is_stable,
+        "it did not go to its end": outcome.was_interrupted or outcome.error is not None,
+        "a chip was lost": bool(outcome.lost_chips),
+        "delays were injected": bool(config.inject),
+    }
+    reasons = [why for why, holds in whys.items() if holds]
+    return {"is_valid": not reasons, "reasons": reasons}
 
 
 def _setting(config: RunConfig, outcome: Outcome, sizes: stages.Sizes) -> Setting:

@@ -15,7 +15,7 @@ from engine.claim import claimed
 from engine.config import RunConfig
 from engine.dump import Dump
 from engine.errors import ConfigError, ResourceError
-from engine.hub import Watcher
+from engine.hub import Bounds, Watcher
 from engine.incidents import INCIDENTS, Incidents
 from engine.index import DataIndex, read_index
 from engine.journal import Journal, identity_of
@@ -24,6 +24,7 @@ from engine.models import Model, Target, resolve_model, simulated_soc
 from engine.pipeline import Outcome, Plan, run_pipeline
 from engine.presets import find_preset
 from engine.progress import Progress
+from engine.standins import parse_injection
 from kernels.spec import PreprocessSpec, TensorFormat
 from kernels.warm import warm
 
@@ -69,7 +70,7 @@ def execute(config: RunConfig, say: Callable[[str], None]) -> tuple[results.Repo
 def journal_of(prepared: Prepared, say: Callable[[str], None]) -> Iterator[Journal | None]:
     """The run's journal, if it wants one; what was appended is on disk at the end, whatever ended it."""
     config = prepared.config
-    if not config.journal:
+    if not config.journal or config.min_duration:  # a measurement that is cut in two measures nothing
         yield None
         return
     identity = identity_of(config, prepared.index, prepared.model)
@@ -87,7 +88,8 @@ def journal_of(prepared: Prepared, say: Callable[[str], None]) -> Iterator[Journ
 
 def _run(prepared: Prepared, journal: Journal | None) -> Outcome:
     config, names = prepared.config, prepared.index.names
-    progress = Progress(len(prepared.index) * config.repeat, "run", shows_accuracy=config.backend != "null")
+    n_positions = None if config.min_duration else len(prepared.index) * config.repeat
+    progress = Progress(n_positions, "run", shows_accuracy=config.backend != "null")
     dump = Dump(config.out, names, config.dump, is_continued=config.resume) if config.dump else None
     incidents = Incidents(config.out / INCIDENTS, is_continued=config.resume)
     try:
@@ -109,7 +111,8 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     model = resolve_model(config.model, config.backend, target_of(config, spec))
     warm_up(spec, say)
     n_workers, n_threads = divide_cores(config)
-    config = replace(config, workers=n_workers)
+    repeat = max(config.repeat, -(-config.min_images // len(index)))
+    config = replace(config, workers=n_workers, repeat=repeat)
     options = simulator_options(config)
     job = DeviceJob(model.path, config.devices, config.batch, config.window, n_threads, spec.crop, options)
     plan = Plan(
@@ -124,7 +127,9 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
         config.start_method,
         config.label_offset,
         config.feeders,
+        bounds=Bounds(shortest_s=config.min_duration),
         limits=Limits(config.stall_timeout, config.image_timeout),
+        stand_ins=parse_injection(config.inject),
     )
     return Prepared(config, index, model, plan)
 
@@ -189,7 +194,7 @@ def measure_ceiling(prepared: Prepared) -> float:
         device_job=job,
         repeat=repeat,
         label_offset=0,
-        max_seconds=CEILING_SECONDS,
+        bounds=Bounds(longest_s=CEILING_SECONDS),
         is_scored=False,
     )
     progress = Progress(None, f"host ceiling, {CEILING_SECONDS:.0f} s", shows_accuracy=False)

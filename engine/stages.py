@@ -57,7 +57,7 @@ def whole(tally: RunTally) -> Window:
 
 
 def steady(tally: RunTally) -> Window | None:
-    """From each chip's first result to the last position handed out; None where that is less than two results."""
+    """The steady state (see `RunTally`); None where it has less than two results."""
     began, ended = tally.steady_began, tally.steady_ended
     if began is None or ended is None or ended.last_result_ns <= began.last_result_ns:
         return None

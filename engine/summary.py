@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.results import Report
-from engine.summary_speed import chip_lines, latency_line, steady_lines, verdict_lines
+from engine.summary_speed import chip_lines, latency_line, publish_lines, steady_lines, verdict_lines
 
 #: An efficiency above this means that the ceiling was measured too low: nothing outruns its own bound.
 DOUBTFUL_EFFICIENCY = 1.02
@@ -71,7 +71,7 @@ def _throughput(d: dict[str, Any]) -> list[str]:
     paths = ", ".join(f"{count} by {name}" for name, count in sorted(d["decode_paths"].items()))
     lines.append(f"decoded             {paths or 'nothing'}")
     lines.append(latency_line(d["latency_ms"]))
-    return lines + verdict_lines(d["verdict"])
+    return lines + verdict_lines(d["verdict"]) + publish_lines(d)
 
 
 def _failures(d: dict[str, Any], failed: list[str]) -> list[str]:

@@ -58,3 +58,13 @@ def verdict_lines(verdict: dict[str, Any]) -> list[str]:
         verdict["text"], WIDTH, initial_indent="limit".ljust(INDENT), subsequent_indent=" " * INDENT,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+
+
+def publish_lines(d: dict[str, Any]) -> list[str]:
+    """Whether the figures may be published, where that was asked for; and that delays were injected."""
+    lines = [f"INJECTED            {d['config']['inject']}: no figure of this host"] if d["config"]["inject"] else []
+    if d["publish"] is not None:
+        reasons = ", ".join(d["publish"]["reasons"])
+        what = "long enough and stable" if d["publish"]["is_valid"] else f"NO: {reasons}"
+        lines += textwrap.wrap("publish".ljust(INDENT) + what, WIDTH, subsequent_indent=" " * INDENT)
+    return lines

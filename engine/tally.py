@@ -72,10 +72,6 @@ class Mark:
     latencies: Latencies
 
 
-#: Where a chip gets nothing (fewer slots than chips), the steady state begins when the arena was used so many times.
-WARM_CYCLES = 3
-
-
 @dataclass
 class _Between:
     """The state since the hub was last looked at: whose sums grow with time."""
@@ -92,7 +88,8 @@ class RunTally:
     """The whole run. Times of day are `perf_counter_ns`.
 
     began_ns : the hub began to hand out        first_read_ns : the first byte was read
-    last_result_ns : the last row was ranked    steady : from each chip's first result to the last position handed out
+    last_result_ns : the last row was ranked    n_ready_most : the most slots that were ready at once
+    steady         : from when every chip that has work has given a result, to the last position handed out
     """
 
     chips: dict[int, ChipTally]
@@ -249,8 +246,9 @@ class RunTally:
             thread.room_ns += span_ns
 
     def _is_warm(self, credit: Mapping[int, int]) -> bool:
-        n_cycles = self.stages.n_slots // sum(self._slots)
-        return n_cycles >= WARM_CYCLES or all(self.chips[chip].sums.n_batches for chip in credit)
+        """As many slots are ranked as there are chips, and every chip that has work has done some before."""
+        has_done = (room == self._max_credit or self.chips[chip].sums.n_batches > 0 for chip, room in credit.items())
+        return self.stages.n_slots >= len(credit) and all(has_done)
 
     def _mark(self, now_ns: int) -> Mark:
         """A copy of all sums. Memory and CPU are read for it, so that a part of the run has its own."""

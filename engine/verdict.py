@@ -19,6 +19,8 @@ from engine.tally import RunTally
 SATURATED = 0.90
 #: Chips that execute this much are the bound whatever else is busy, too.
 CHIPS_SATURATED = 0.95
+#: Where nobody is saturated: at least so busy, and busier than everybody else by that much.
+LIKELY, LIKELY_AHEAD = 0.70, 0.15
 #: A chip slower than the others' median by this is named.
 SLOW_CHIP = 0.10
 #: A chip that has work but does not execute loses more than this between its batches: its window is too small.
@@ -140,12 +142,21 @@ def judge(facts: Facts) -> Verdict:
             RUN_LONGER,
         )
     rules = (_chips, _copies, _hub, _decoders, _feeder, _window, _slots)
-    return next((verdict for rule in rules if (verdict := rule(facts)) is not None), _nobody(facts))
+    return next((verdict for rule in rules if (verdict := rule(facts)) is not None), _busiest(facts))
 
 
-def _chips(facts: Facts) -> Verdict | None:
+def _busiest(facts: Facts) -> Verdict:
+    """Nobody is saturated: who is busy by far the most, or nobody."""
+    busy = {_chips: facts.mean("execute"), _hub: facts.hub_busy, _decoders: facts.decoders_busy}
+    first, second = sorted(busy, key=busy.__getitem__, reverse=True)[:2]
+    if busy[first] < LIKELY or busy[first] - busy[second] < LIKELY_AHEAD:
+        return _nobody(facts)
+    return first(facts, LIKELY) or _nobody(facts)
+
+
+def _chips(facts: Facts, threshold: float = CHIPS_SATURATED) -> Verdict | None:
     execute = facts.mean("execute")
-    if execute < CHIPS_SATURATED:
+    if execute < threshold:
         return None
     n, middle = len(facts.chips), facts.middle_rate
     slow = min(facts.chips, key=lambda chip: chip.rate)
@@ -176,8 +187,8 @@ def _copies(facts: Facts) -> Verdict | None:
     )
 
 
-def _hub(facts: Facts) -> Verdict | None:
-    if facts.hub_busy < SATURATED:
+def _hub(facts: Facts, threshold: float = SATURATED) -> Verdict | None:
+    if facts.hub_busy < threshold:
         return None
     rank = facts.rank_busy / facts.hub_busy
     what = "ranking and writing dumps" if facts.setting.is_dumping else "ranking"
@@ -190,11 +201,12 @@ def _hub(facts: Facts) -> Verdict | None:
     )
 
 
-def _decoders(facts: Facts) -> Verdict | None:
-    if facts.decoders_busy < SATURATED:
+def _decoders(facts: Facts, threshold: float = SATURATED) -> Verdict | None:
+    if facts.decoders_busy < threshold:
         return None
     n = facts.setting.sizes.n_decoders
-    busy = f"{n} {_plural(n, 'decoder')} at {_percent(facts.decoders_busy)} busy give {facts.rate:,.0f} images/s"
+    give = "gives" if n == 1 else "give"
+    busy = f"{n} {_plural(n, 'decoder')} at {_percent(facts.decoders_busy)} busy {give} {facts.rate:,.0f} images/s"
     evidence = busy + _chips_would(facts)
     if facts.read_share >= 0.5:
         return Verdict(

@@ -9,7 +9,16 @@ from typing import Any
 import click
 
 from engine.commands.options import PATH
-from engine.config import DEFAULT_PROFILE, DUMP_FORMATS, SIMULATED_CHIPS, START_METHODS
+from engine.config import (
+    DEFAULT_PROFILE,
+    DUMP_FORMATS,
+    PUBLISH,
+    PUBLISH_IMAGES,
+    PUBLISH_SECONDS,
+    SIMULATED_CHIPS,
+    START_METHODS,
+    for_publishing,
+)
 from engine.errors import EXIT_INTERRUPTED, ConfigError
 from engine.terminal import say, warn
 
@@ -43,10 +52,18 @@ from engine.terminal import say, warn
 @click.option(
     "--repeat", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="Passes over the images."
 )
+@click.option("--min-duration", default=0.0, type=click.FloatRange(0), help="More passes until the run took N seconds.")
+@click.option("--min-images", default=0, type=click.IntRange(0), help="More passes until it has N images.")
+@click.option(
+    "--publish",
+    is_flag=True,
+    help=f"For figures to publish: at least {PUBLISH_SECONDS} s and {PUBLISH_IMAGES} images, and a stable rate.",
+)
+@click.option("--inject", default="", help="Slower parts, to see the verdict: read-ms=20,rank-ms=5.")
 @click.option("--out", type=PATH, default=Path("result"), show_default=True, help="Folder for the results.")
 @click.option("--dump", type=click.Choice(DUMP_FORMATS), help="Write each image's scores as the old tools do.")
 @click.option("--measure-ceiling", is_flag=True, help="First measure the decoders alone, for a few seconds.")
-@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Rates of the simulated chips.")
+@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Rates of the simulated chips; or publish.")
 @click.option(
     "--sim-chips",
     default=SIMULATED_CHIPS,
@@ -161,7 +178,8 @@ def make_config(options: dict[str, Any]) -> Any:
     devices = options["devices"]
     if devices is None:
         devices = "0-3" if backend == "sim" else "0"
-    return RunConfig(**{**options, "backend": backend, "devices": parse_devices(devices)})
+    config = RunConfig(**{**options, "backend": backend, "devices": parse_devices(devices)})
+    return for_publishing(config) if config.publish or config.profile == PUBLISH else config
 
 
 def chosen_line(config: Any, asked: str) -> str:
