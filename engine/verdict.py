@@ -18,7 +18,7 @@ from engine.tally import RunTally
 #: Busy for this share of the time: what bounds the run.
 SATURATED = 0.90
 #: Chips that execute this much are the bound whatever else is busy, too.
-CHIPS_SATURATED = 0.95
+CHIPS_SATURATED = 0.93
 #: Where nobody is saturated: at least so busy, and busier than everybody else by that much.
 LIKELY, LIKELY_AHEAD = 0.70, 0.15
 #: A chip slower than the others' median by this is named.

@@ -39,9 +39,14 @@ class Case:
 
 
 CASES = {
-    "chips": Case(100, "--devices 0-1", "chip-bound", r"2 chips are (9\d|100) % busy and give [78]\d images/s"),
+    "chips": Case(
+        100, "--devices 0-1 --window 4", "chip-bound", r"2 chips are (9\d|100) % busy and give [78]\d images/s"
+    ),
     "one slow chip": Case(
-        60, "--devices 0-3 --sim-slow 2=0.4", "slow-chip", r"chip 2 executes 27 images/s where the others do 67"
+        60,
+        "--devices 0-3 --window 4 --sim-slow 2=0.4",
+        "slow-chip",
+        r"chip 2 executes 27 images/s where the others do 67",
     ),
     "few decoders": Case(
         1,
