@@ -3,8 +3,7 @@
 The net (Tan and Le 2019, arXiv 1905.11946; the "Lite" variant has no squeeze-and-excite, and relu6 instead of swish)
 was trained in TensorFlow: its pixels are ``(v - 127) / 128``, its batch norms have eps 1e-3, its strided convolutions
 pad as TensorFlow's "SAME" does, more on the right and at the bottom. A Mul and an Add in front translate from
-torchvision's normalisation, which the ``resnet`` preset delivers. Batch norms are folded into the convolutions in
-float64.
+torchvision's normalisation, which the ``resnet`` preset delivers.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ import numpy as np
 import onnx
 
 from engine.errors import ModelError
-from engine.toolchain.onnx_graph import ConvWeights, GraphBuilder, Port, Window
+from engine.toolchain.batch_norm import folded
+from engine.toolchain.onnx_graph import GraphBuilder, Port, Window
 from engine.toolchain.state_dict import Shape, StateDict, norm_shapes
 
 BATCH_NORM_EPS = 1e-3
@@ -120,10 +120,10 @@ def _build(state: StateDict, size: int, graph: GraphBuilder) -> onnx.ModelProto:
         shift=(255.0 * TORCHVISION_MEAN - NATIVE_MEAN) / NATIVE_STD,
     )
     window, side = same_window(size, kernel=3, stride=2)
-    x = graph.relu6(graph.conv(x, folded(state, "_conv_stem", "_bn0"), window))
+    x = graph.relu6(graph.conv(x, folded(state, "_conv_stem", "_bn0", BATCH_NORM_EPS), window))
     for block in blocks(state):
         x, side = _add_block(graph, state, block, (x, side))
-    x = graph.relu6(graph.conv(x, folded(state, "_conv_head", "_bn1"), Window()))
+    x = graph.relu6(graph.conv(x, folded(state, "_conv_head", "_bn1", BATCH_NORM_EPS), Window()))
     x = graph.node("Flatten", [graph.node("GlobalAveragePool", [x])], axis=1)
     weight, bias = state["_fc.weight"], state["_fc.bias"]
     parameters = [graph.constant("fc_weight", weight), graph.constant("fc_bias", bias)]
@@ -138,12 +138,14 @@ def _add_block(graph: GraphBuilder, state: StateDict, block: Block, inputs: tupl
     x, side = inputs
     y = x
     if block.has_expansion:
-        y = graph.relu6(graph.conv(y, folded(state, f"{block.prefix}_expand_conv", f"{block.prefix}_bn0"), Window()))
-    depthwise = folded(state, f"{block.prefix}_depthwise_conv", f"{block.prefix}_bn1")
+        y = graph.relu6(
+            graph.conv(y, folded(state, f"{block.prefix}_expand_conv", f"{block.prefix}_bn0", BATCH_NORM_EPS), Window())
+        )
+    depthwise = folded(state, f"{block.prefix}_depthwise_conv", f"{block.prefix}_bn1", BATCH_NORM_EPS)
     channels, _, kernel, _ = depthwise.weight.shape
     window, side = same_window(side, kernel, block.stride, groups=channels)
     y = graph.relu6(graph.conv(y, depthwise, window))
-    y = graph.conv(y, folded(state, f"{block.prefix}_project_conv", f"{block.prefix}_bn2"), Window())
+    y = graph.conv(y, folded(state, f"{block.prefix}_project_conv", f"{block.prefix}_bn2", BATCH_NORM_EPS), Window())
     return graph.node("Add", [y, x]) if block.has_shortcut else y, side
 
 
@@ -163,15 +165,6 @@ def blocks(state: StateDict) -> Iterator[Block]:
         number += 1
     if number == 0 or next(strides, None) is not None:
         raise ModelError(f"the state dict is not that of an EfficientNet-Lite: {number} blocks in too few stages")
-
-
-def folded(state: StateDict, conv: str, norm: str) -> ConvWeights:
-    """Return the convolution ``conv`` with the batch norm ``norm`` behind it as one convolution, in float64."""
-    weight = np.asarray(state[f"{conv}.weight"], np.float64)
-    gamma, beta = state[f"{norm}.weight"].astype(np.float64), state[f"{norm}.bias"].astype(np.float64)
-    mean, variance = state[f"{norm}.running_mean"].astype(np.float64), state[f"{norm}.running_var"].astype(np.float64)
-    scale = gamma / np.sqrt(variance + BATCH_NORM_EPS)
-    return ConvWeights(weight * scale[:, None, None, None], beta - mean * scale)
 
 
 def same_window(side: int, kernel: int, stride: int, groups: int = 1) -> tuple[Window, int]:

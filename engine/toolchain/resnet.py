@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 
-from engine.toolchain.onnx_graph import ConvWeights, GraphBuilder, Port, Window
+from engine.toolchain.batch_norm import folded
+from engine.toolchain.onnx_graph import GraphBuilder, Port, Window
 from engine.toolchain.state_dict import Shape, StateDict, norm_shapes
 
 BATCH_NORM_EPS = 1e-5
@@ -149,15 +149,5 @@ def _add_block(graph: GraphBuilder, state: StateDict, block: Block, x: str) -> s
 
 def _conv(graph: GraphBuilder, state: StateDict, conv: Conv, x: str) -> str:
     pad = conv.shape[2] // 2
-    return graph.conv(x, folded(state, conv), Window(conv.stride, (pad, pad, pad, pad), conv.groups))
-
-
-def folded(state: StateDict, conv: Conv) -> ConvWeights:
-    """Return the convolution with its batch norm as one convolution, in float32 as torch's exporter folds it."""
-    gamma, beta, mean, variance = (
-        np.asarray(state[f"{conv.norm}.{part}"], np.float32)
-        for part in ("weight", "bias", "running_mean", "running_var")
-    )
-    scale = gamma / np.sqrt(variance + np.float32(BATCH_NORM_EPS))
-    weight = np.asarray(state[f"{conv.name}.weight"], np.float32)
-    return ConvWeights(weight * scale[:, None, None, None], beta - mean * scale)
+    weights = folded(state, conv.name, conv.norm, BATCH_NORM_EPS)
+    return graph.conv(x, weights, Window(conv.stride, (pad, pad, pad, pad), conv.groups))
