@@ -105,6 +105,20 @@ def call(b: Any, name: str, returns: Any, *args: Any) -> Any:
     return b.call(function, args)
 
 
+def gather32(b: Any, base: Any, index: Any) -> Any:
+    """16 int32 from ``base + 4 * index``, lane by lane."""
+    kind = vec(I32, 16)
+    if HAS_AVX512:
+        pointer, every = b.inttoptr(base, I8.as_pointer()), ir.Constant(vec(I1, 16), [1] * 16)
+        return call(b, "llvm.x86.avx512.mask.gather.dpi.512", kind, index, pointer, index, every, ir.Constant(I32, 4))
+    result = index
+    for lane in range(16):
+        place = ir.Constant(I32, lane)
+        offset = b.mul(b.zext(b.extract_element(index, place), I64), const64(4))
+        result = b.insert_element(result, load(b, b.add(base, offset), I32), place)
+    return result
+
+
 def clamp(b: Any, v: Any, low: int | Any, high: int | Any) -> Any:
     """Signed limits, the same in each lane."""
     low, high = const(low, v.type.count, v.type.element), const(high, v.type.count, v.type.element)

@@ -20,10 +20,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 
-from kernels.address import array_at
 from kernels.jit import inner
 from kernels.jpeg.frame import CORRUPT, N_TABLES, OK, TABLE_BYTES
+from kernels.simd import I16, I32, U64, const, const64, gather32, load, splat, store, vec, vector_op
 
 #: 11 bits: 8 KB a table, four of them in L1; 10 and 12 bits were no faster.
 AC_BITS = 11
@@ -34,6 +35,9 @@ AC_BYTES = 6 << AC_BITS
 END_OF_BLOCK = 96
 #: Larger DC sizes do not occur in 8-bit files.
 MAX_DC_SIZE = 11
+#: Values of so many bits fit the signed byte of a first symbol.
+_MAX_FIRST_SIZE = 7
+_LANES = 16
 
 
 @inner
@@ -127,26 +131,56 @@ def _fill_single(codes: Any, table: int, single: Any) -> None:
 
 @inner
 def _fill_pairs(single: Any, table: int) -> None:
-    """Join each entry with the one that follows it where both fit in the 11 bits. Branchless: LLVM vectorises it."""
-    steps = array_at(table, (1 << AC_BITS,), np.uint16)
-    values = array_at(table + AC_VALUES, (1 << AC_BITS,), np.uint32)
-    mask = (1 << AC_BITS) - 1
-    for i in range(1 << AC_BITS):
-        entry = np.int64(single[i])
-        length, size, advance = entry & 31, (entry >> 8) & 15, entry >> 16
-        used = length + size
-        raw = (i >> max(AC_BITS - used, 0)) & ((1 << size) - 1)
-        value = raw - (((1 << size) - 1) & -np.int64(raw < ((1 << size) >> 1)))  # T.81 EXTEND
-        follower = np.int64(single[(i << used) & mask])
-        length2, size2 = follower & 31, (follower >> 8) & 15
-        # all ones if there is a second symbol; values of up to 7 bits fit a signed byte
-        is_pair = -np.int64(
-            (length > 0) & (advance < END_OF_BLOCK) & (size <= 7) & (length2 > 0) & (used + length2 <= AC_BITS)
-        )
-        drop = used + ((length2 + size2) & is_pair)
-        total = advance + ((follower >> 16) & is_pair)
-        before = length + ((size + length2) & is_pair)
-        last = size + ((size2 - size) & is_pair)
-        steps[i] = np.uint16(drop | (total << 8) if length > 0 else END_OF_BLOCK << 8)
-        first = advance if length > 0 else END_OF_BLOCK
-        values[i] = np.uint32(before | ((15 - last) << 8) | ((value & 255) << 16) | (first << 24))
+    """Join each entry with the one that follows it where both fit in the 11 bits."""
+    steps, values = U64(table), U64(table + AC_VALUES)
+    for i in range(0, 1 << AC_BITS, _LANES):
+        _pairs(U64(single.ctypes.data), U64(i), steps + U64(2 * i), values + U64(4 * i))
+
+
+@vector_op(4)
+def _pairs(b: Any, single: Any, first_index: Any, steps: Any, values: Any) -> None:
+    """16 entries of a table, without a branch."""
+
+    def k(value: int) -> Any:
+        return const(value, _LANES)
+
+    def field(word: Any, shift: int, mask: int) -> Any:
+        return b.and_(b.lshr(word, k(shift)), k(mask))
+
+    lanes = ir.Constant(vec(I32, _LANES), list(range(_LANES)))
+    index = b.add(splat(b, b.trunc(first_index, I32), _LANES), lanes)
+    entry = load(b, b.add(single, b.mul(first_index, const64(4))), vec(I32, _LANES))
+    length, size, advance = field(entry, 0, 31), field(entry, 8, 15), field(entry, 16, 255)
+    used = b.add(length, size)
+    unused = b.sub(k(AC_BITS), used)
+    unused = b.select(b.icmp_signed("<", unused, k(0)), k(0), unused)
+    span = b.shl(k(1), size)
+    largest = b.sub(span, k(1))
+    raw = b.and_(b.lshr(index, unused), largest)
+    is_negative = b.icmp_signed("<", raw, b.lshr(span, k(1)))
+    value = b.sub(raw, b.select(is_negative, largest, k(0)))  # T.81 EXTEND
+    follower = gather32(b, single, b.and_(b.shl(index, used), k((1 << AC_BITS) - 1)))
+    length2, size2 = field(follower, 0, 31), field(follower, 8, 15)
+    is_code = b.icmp_signed(">", length, k(0))
+    is_pair = b.icmp_signed(">", length2, k(0))
+    for condition in (
+        is_code,
+        b.icmp_signed("<", advance, k(END_OF_BLOCK)),
+        b.icmp_signed("<=", size, k(_MAX_FIRST_SIZE)),
+        b.icmp_signed("<=", b.add(used, length2), k(AC_BITS)),
+    ):
+        is_pair = b.and_(is_pair, condition)
+
+    def of_pair(amount: Any) -> Any:
+        return b.select(is_pair, amount, k(0))
+
+    drop = b.add(used, of_pair(b.add(length2, size2)))
+    total = b.add(advance, of_pair(field(follower, 16, 255)))
+    before = b.add(length, of_pair(b.add(size, length2)))
+    last = b.select(is_pair, size2, size)
+    step = b.select(is_code, b.or_(drop, b.shl(total, k(8))), k(END_OF_BLOCK << 8))
+    first = b.select(is_code, advance, k(END_OF_BLOCK))
+    word = b.or_(before, b.shl(b.sub(k(15), last), k(8)))
+    word = b.or_(word, b.or_(b.shl(b.and_(value, k(255)), k(16)), b.shl(first, k(24))))
+    store(b, b.trunc(step, vec(I16, _LANES)), steps)
+    store(b, word, values)

@@ -113,6 +113,26 @@ def _columns(b: Any, batch: Any, quant: Any, column: Any) -> Any:
     return b.zext(b.bitcast(is_beyond, I32), I64)
 
 
+@vector_op(2, types.uint64)
+def _has_column(b: Any, batch: Any, column: Any) -> Any:
+    """Not 0 if any lane has a coefficient in column 0..7."""
+    base = b.add(batch, b.mul(column, const64(V16_BYTES)))
+    bits = load(b, base, V16)
+    for i in range(1, 8):
+        bits = b.or_(bits, load(b, base, V16, i * _ROW_BYTES))
+    return b.zext(b.bitcast(b.icmp_unsigned("!=", bits, const16(0)), I32), I64)
+
+
+@inlined
+def _all_columns(batch: Any, quant: Any) -> Any:
+    """Pass 1. A column of zeros stays one: chroma often has nothing in the last ones. Returns as `_columns`."""
+    beyond = U64(0)
+    for column in range(8):
+        if _has_column(batch, U64(column)) != U64(0):
+            beyond |= _columns(batch, quant, U64(column))
+    return beyond
+
+
 def _row(b: Any, batch: Any, row: Any) -> list[Any]:
     """Transform row 0..7 of all lanes, clearing it; 8 vectors of int16 around 0."""
     base = b.add(batch, b.mul(row, const64(_ROW_BYTES)))
@@ -172,9 +192,7 @@ def flush_plane(batch: Any, quant: Any, room: Any, targets: Any, out: Any, strid
 
     Returns the lanes beyond what is exact (see `_columns`), 0 for sound files.
     """
-    beyond = U64(0)
-    for column in range(8):
-        beyond |= _columns(batch, quant, U64(column))
+    beyond = _all_columns(batch, quant)
     for row in range(8):
         _row_to_plane(batch, U64(row), room)
         line = out + U64(row) * stride
@@ -189,11 +207,9 @@ def flush_444(
 ) -> Any:
     """Transform the batches of Y, Cb, Cr and write `n` blocks of RGB, 8 rows of 24 bytes each. Returns as above."""
     size = U64(BATCH_BYTES)
-    beyond = U64(0)
-    for column in range(8):
-        beyond |= _columns(batch, quant0, U64(column))
-        beyond |= _columns(batch + size, quant1, U64(column))
-        beyond |= _columns(batch + size + size, quant2, U64(column))
+    beyond = _all_columns(batch, quant0)
+    beyond |= _all_columns(batch + size, quant1)
+    beyond |= _all_columns(batch + size + size, quant2)
     for row in range(8):
         _row_to_rgb(batch, U64(row), room)
         line = out + U64(row) * stride
