@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -61,17 +61,17 @@ class PackedSource:
         except OSError as error:
             raise DataError(f"packed file {store.path} cannot be read: {error.strerror}") from error
         self._hashes = np.frombuffer(hashes, "<u8")
-        self._crop = np.empty(round_up_to_words(layout.crop_bytes), np.uint8)
-        self._crop[layout.crop_bytes :] = 0
-        self._words = self._crop.view(np.uint64)
+        padded = np.zeros(round_up_to_words(layout.crop_bytes), np.uint8)
+        self._words = padded.view(np.uint64)
+        self._bytes: Any = padded[: layout.crop_bytes]
+        self._crop: Array = self._bytes.reshape(layout.side, layout.side, 3)
 
     def read(self, sample: int) -> int:
         store, layout = self._store, self._store.layout
         if sample in store.failed:
             raise ImageError(store.failed[sample])
-        buffer: object = self._crop[: layout.crop_bytes]
         try:
-            n_bytes = os.preadv(self._fd, [buffer], layout.crop_at(sample))  # type: ignore[list-item]
+            n_bytes = os.preadv(self._fd, [self._bytes], layout.crop_at(sample))
         except OSError as error:
             raise ImageError(f"its crop in {store.path} cannot be read: {error.strerror}") from error
         if n_bytes != layout.crop_bytes:
@@ -81,9 +81,7 @@ class PackedSource:
     def write(self, data: int, row: Array) -> str:
         if data >= len(self._hashes) or fingerprint_hash(self._words) != self._hashes[data]:
             raise ImageError(f"its crop in {self._store.path} is damaged: the hash is wrong")
-        side = self._store.layout.side
-        crop = self._crop[: self._store.layout.crop_bytes].reshape(side, side, 3)
-        normalise_crop(crop, self._spec, self._tensor, row)
+        normalise_crop(self._crop, self._spec, self._tensor, row)
         return "packed"
 
 
