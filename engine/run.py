@@ -35,8 +35,6 @@ SLOW_WARM_UP_S = 1.0
 #: The host ceiling is measured for this long, before and after the run: the better one counts, because whatever else
 #: this host was doing can only lower it.
 CEILING_SECONDS = 2.0
-#: A ceiling needs this many passes over a small data set to last that long.
-CEILING_IMAGES = 20_000
 
 
 @dataclass(frozen=True)
@@ -185,21 +183,10 @@ def divide_cores(config: RunConfig) -> tuple[int, int]:
 
 def measure_ceiling(prepared: Prepared) -> float:
     """Images per second of the decoders alone, into a null device, for a few seconds."""
-    plan = prepared.plan
-    job = replace(plan.device_job, model="", options={})
-    repeat = max(1, -(-CEILING_IMAGES // len(plan.index)))
-    null_plan = replace(
-        plan,
-        backend="null",
-        device_job=job,
-        repeat=repeat,
-        label_offset=0,
-        bounds=Bounds(longest_s=CEILING_SECONDS),
-        is_scored=False,
-    )
+    plan = replace(null_plan(prepared.plan), bounds=Bounds(CEILING_SECONDS, CEILING_SECONDS))
     progress = Progress(None, f"host ceiling, {CEILING_SECONDS:.0f} s", shows_accuracy=False)
     try:
-        outcome = run_pipeline(null_plan, Watcher(progress, progress.notice))
+        outcome = run_pipeline(plan, Watcher(progress, progress.notice))
     finally:
         progress.close()
     if outcome.was_interrupted:
@@ -207,6 +194,12 @@ def measure_ceiling(prepared: Prepared) -> float:
     if outcome.error is not None:
         raise outcome.error
     return outcome.tally.end_to_end_per_s
+
+
+def null_plan(plan: Plan) -> Plan:
+    """The same pipeline into a device that takes everything at once; nobody's scores."""
+    job = replace(plan.device_job, model="", options={})
+    return replace(plan, backend="null", device_job=job, repeat=1, label_offset=0, is_scored=False)
 
 
 def make_out_folder(out: Path) -> None:

@@ -63,6 +63,7 @@ from engine.terminal import say, warn
 @click.option("--out", type=PATH, default=Path("result"), show_default=True, help="Folder for the results.")
 @click.option("--dump", type=click.Choice(DUMP_FORMATS), help="Write each image's scores as the old tools do.")
 @click.option("--measure-ceiling", is_flag=True, help="First measure the decoders alone, for a few seconds.")
+@click.option("--what-if", is_flag=True, help="Measure each part alone for a few seconds, instead of a run.")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Rates of the simulated chips; or publish.")
 @click.option(
     "--sim-chips",
@@ -121,8 +122,14 @@ def command(ctx: click.Context, /, config_file: Path | None, resume_dir: Path | 
     if options["data"] is None:
         raise ConfigError("which images? give --data DIR (and --labels FILE for a flat folder), or try: engine demo")
     log = LogOptions("run", options.pop("log_file"), not options.pop("no_log"), options.pop("log_label"))
+    shows_ceilings = options.pop("what_if")
     config = make_config(options)
     say(chosen_line(config, options["backend"]))
+    if shows_ceilings:
+        from engine.whatif import what_if
+
+        say(what_if(config, say).text)
+        return
     finish(config, log)
 
 
