@@ -34,11 +34,18 @@ MS_NS = 1e6
 UNUSABLE_MODEL = frozenset({100003, 100005, 100006, 100012, 100013, 100014, 100015, 145002, 145006, 500002, 545001})
 
 
+class Bound(threading.local):
+    """The context that a thread is in. A thread starts without one, and may serve several chips."""
+
+    context = 0
+
+
 class AclDevice:
     """One chip: context, streams, model, staging sets. After the first error every call raises that same error."""
 
-    def __init__(self, module: Any, chip: int, job: DeviceJob) -> None:
+    def __init__(self, module: Any, chip: int, job: DeviceJob, bound: Bound) -> None:
         self._acl = Acl(module, chip)
+        self._bound = bound
         rt = self._acl.rt
         rt("set_device", chip)
         self._context = rt("create_context", chip)
@@ -52,7 +59,6 @@ class AclDevice:
         self._in_flight: SimpleQueue[Staging | None] = SimpleQueue()
         for staging in self._staging:
             self._free.put(staging)
-        self._submitter_bound = self._waiter_bound = False
         self._lock = threading.Lock()
         self.error: DeviceError | None = None
 
@@ -64,9 +70,7 @@ class AclDevice:
     def submit(self, batch: Images, out: F32) -> int:
         """See `Device`. Copies into pinned memory, then only queues."""
         try:
-            if not self._submitter_bound:  # a thread starts without a context
-                self._acl.rt("set_context", self._context)
-                self._submitter_bound = True
+            self._bind()
             full_ns = time.perf_counter_ns()
             staging = self._free.get()
             blocked_ns = time.perf_counter_ns() - full_ns
@@ -86,9 +90,7 @@ class AclDevice:
     def wait(self) -> Completion | None:
         """See `Device`. Ends only in `synchronize_event`, which releases the GIL."""
         try:
-            if not self._waiter_bound:
-                self._acl.rt("set_context", self._context)
-                self._waiter_bound = True
+            self._bind()
             staging = self._in_flight.get()
             if staging is None:
                 return None
@@ -124,7 +126,7 @@ class AclDevice:
         if self.error is not None:
             return
         rt, mdl = self._acl.rt, self._acl.mdl
-        rt("set_context", self._context)
+        self._bind()
         streams = self._h2d, self._execute, self._d2h
         for stream in streams:
             rt("synchronize_stream", stream)
@@ -136,6 +138,12 @@ class AclDevice:
             rt("destroy_stream", stream)
         rt("destroy_context", self._context)
         rt("reset_device", self._acl.chip)
+
+    def _bind(self) -> None:
+        """Put the calling thread into this chip's context."""
+        if self._bound.context != self._context:
+            self._acl.rt("set_context", self._context)
+            self._bound.context = self._context
 
     def _load(self, path: str) -> int:
         try:
@@ -209,7 +217,8 @@ class AclBackend:
         absent = [chip for chip in job.devices if chip >= n_chips]
         if absent:
             raise DeviceError(f"no device {absent[0]}: this host has {n_chips} chips, 0-{n_chips - 1}", chip=absent[0])
-        self._chips = [AclDevice(module, chip, job) for chip in job.devices]
+        bound = Bound()
+        self._chips = [AclDevice(module, chip, job, bound) for chip in job.devices]
         self.devices: dict[int, Device] = dict(zip(job.devices, self._chips, strict=True))
         self.model = self._chips[0].model.info
         self.device_name = module.get_soc_name() or "Ascend"

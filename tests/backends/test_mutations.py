@@ -95,16 +95,16 @@ MUTATIONS = {
         "is no desc",
     ),
     "swapped arguments of event_elapsed_time": ("acl", "begin, end) * MS", "end, begin) * MS", "REVERSAL"),
-    "submitting thread without a context": (
+    "threads without a context": (
         "acl",
-        'self._acl.rt("set_context", self._context)\n                self._submitter_bound = True',
+        'self._acl.rt("set_context", self._context)',
         "pass",
         "this thread has no context",
     ),
-    "waiting thread without a context": (
+    "context of the first thread only": (
         "acl",
-        'self._acl.rt("set_context", self._context)\n                self._waiter_bound = True',
-        "pass",
+        "class Bound(threading.local)",
+        "class Bound",
         "this thread has no context",
     ),
     "one stream instead of three": (

@@ -1,0 +1,112 @@
+"""What do simulated chips cost the host?
+
+Method: one process drives the chips as a feeder does (a thread that submits and one that waits per chip, window 2), in
+mode "off", with a model of 8 x 8 images, so that copies and numbers cost nothing and only the bookkeeping of the
+simulator and of the backend is left. CPU time of the process (user and system), not wall time, per image; "% of a core
+per 1000 images/s" is that times 1000. Each repeat is a fresh process, configurations are interleaved, medians.
+
+What may not be concluded: what a run costs (it also copies each image twice and computes its numbers, which a chip
+would do), or what the vendor's pyACL costs.
+
+usage: python -m bench.simulator [--repeats 5] [--seconds 3]
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+#: (batch, chips, profile): the main job's batch sizes; the profile only sets how fast the chips are.
+CONFIGURATIONS = ((16, 4, "squeezenet1_1-310"), (16, 4, "resnext101_32x8d-310"), (1, 4, "resnext101_32x8d-310"))
+SIDE = 8
+
+
+def cpu_s() -> float:
+    """CPU time of this process so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def drive(device: Any, batch: int, n_batches: int) -> list[threading.Thread]:
+    """Start both threads of a chip."""
+    images, out = np.zeros((batch, 3, SIDE, SIDE), np.float32), np.zeros((batch, 10), np.float32)
+
+    def submit() -> None:
+        for _ in range(n_batches):
+            device.submit(images, out)
+        device.close_input()
+
+    def wait() -> None:
+        while device.wait() is not None:
+            pass
+
+    threads = [threading.Thread(target=target) for target in (submit, wait)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def measure(batch: int, n_chips: int, profile: str, seconds: float) -> float:
+    """CPU seconds per image."""
+    from engine.backends.acl import open_backend
+    from engine.backends.base import DeviceJob
+    from engine.pyacl_stubs import load_profile
+    from engine.pyacl_stubs.om import build_om
+
+    loaded = load_profile(profile)
+    n_batches = int(seconds * 1e9 / loaded.execute_ns(batch))
+    with tempfile.TemporaryDirectory() as folder:
+        om = Path(folder) / "m.om"
+        build_om("fingerprint", om, batch, loaded.soc, (3, SIDE, SIDE), 10)
+        options = {"simulated": True, "profile": profile, "settings": {"strictness": "off"}}
+        backend = open_backend(DeviceJob(str(om), tuple(range(n_chips)), batch, 2, 1, SIDE, options))
+        for device in backend.devices.values():
+            for _ in range(4):  # threads, caches
+                device.submit(np.zeros((batch, 3, SIDE, SIDE), np.float32), np.zeros((batch, 10), np.float32))
+                device.wait()
+        began_s = cpu_s()
+        threads = [t for device in backend.devices.values() for t in drive(device, batch, n_batches)]
+        for thread in threads:
+            thread.join()
+        used_s = cpu_s() - began_s
+        backend.close()
+    return used_s / (n_batches * n_chips * batch)
+
+
+@click.command()
+@click.option("--repeats", default=5, show_default=True)
+@click.option("--seconds", default=3.0, show_default=True)
+@click.option("--one", hidden=True)
+def main(repeats: int, seconds: float, one: str | None) -> None:
+    """CPU per image of simulated chips."""
+    if one is not None:
+        batch, n_chips, profile = json.loads(one)
+        click.echo(measure(batch, n_chips, profile, seconds))
+        return
+    found: dict[tuple[int, int, str], list[float]] = {configuration: [] for configuration in CONFIGURATIONS}
+    for _ in range(repeats):
+        for configuration, values in found.items():
+            command = [sys.executable, "-m", "bench.simulator", "--one", json.dumps(configuration)]
+            done = subprocess.run([*command, "--seconds", str(seconds)], capture_output=True, text=True, check=True)
+            values.append(float(done.stdout))
+    click.echo("| batch | chips | profile | us CPU per image | % of a core per 1000 images/s | spread |")
+    click.echo("|---|---|---|---|---|---|")
+    for (batch, n_chips, profile), values in found.items():
+        median = statistics.median(values)
+        spread = (max(values) - min(values)) / median
+        row = f"| {batch} | {n_chips} | {profile} | {1e6 * median:.1f} | {1e5 * median:.1f} | {100 * spread:.0f} % |"
+        click.echo(row)
+
+
+if __name__ == "__main__":
+    main()
