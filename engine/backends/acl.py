@@ -94,11 +94,11 @@ class AclDevice:
             staging = self._in_flight.get()
             if staging is None:
                 return None
-            self._acl.rt("synchronize_event", staging.marks[5])
+            self._acl.rt("synchronize_event", staging.marks[4])
             done_ns = time.perf_counter_ns()
             for mark in (1, 3):  # complete already: only tells the errors of its stream
                 self._acl.rt("synchronize_event", staging.marks[mark])
-            h2d, execute, d2h = (self._elapsed_ns(staging, i) for i in (0, 2, 4))
+            h2d, execute, d2h = (self._elapsed_ns(staging, i) for i in (0, 2, 3))
             if staging.has_no_scores(len(staging.out)):
                 self._acl.rt("synchronize_stream", self._execute)  # tells why, unless it does not know either
                 raise DeviceError(
@@ -192,9 +192,8 @@ class AclDevice:
         mdl("execute_async", self._model_id, staging.dataset_in, staging.dataset_out, self._execute)
         rt("record_event", marks[3], self._execute)
         self._join(staging.executed, self._execute, self._d2h)
-        rt("record_event", marks[4], self._d2h)
         rt("memcpy_async", staging.host_out, out_bytes, staging.device_out, out_bytes, DEVICE_TO_HOST, self._d2h)
-        rt("record_event", marks[5], self._d2h)
+        rt("record_event", marks[4], self._d2h)
 
     def _join(self, event: int, first: int, then: int) -> None:
         """Stream `then` goes on after what stream `first` has queued so far. The reset lets the event serve again."""

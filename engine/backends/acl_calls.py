@@ -37,19 +37,10 @@ class Acl:
     def __init__(self, module: Any, chip: int) -> None:
         self.module = module
         self.chip = chip
-        self._calls: dict[tuple[str, str], Callable[..., Any]] = {}
-
-    def rt(self, call: str, *args: Any) -> Any:
-        """`acl.rt.<call>`, which returns `ret` or `(value, ret)`."""
-        return self._checked("rt", call, args)
-
-    def mdl(self, call: str, *args: Any) -> Any:
-        """`acl.mdl.<call>`, which returns `ret` or `(value, ret)`."""
-        return self._checked("mdl", call, args)
-
-    def top(self, call: str, *args: Any) -> Any:
-        """`acl.<call>`, which returns `ret` or `(value, ret)`."""
-        return self._checked("", call, args)
+        #: ``rt("malloc", n, 0)`` is `acl.rt.malloc`, `mdl` is `acl.mdl`, `top` is `acl` itself.
+        self.rt = self._group("rt")
+        self.mdl = self._group("mdl")
+        self.top = self._group("")
 
     def made(self, handle: int, call: str) -> int:
         """The handle of a creator that returns no code, and 0 where it failed."""
@@ -57,16 +48,22 @@ class Acl:
             raise self._error(500000, call)
         return handle
 
-    def _checked(self, group: str, call: str, args: tuple[Any, ...]) -> Any:
-        function = self._calls.get((group, call))
-        if function is None:
-            owner = getattr(self.module, group) if group else self.module
-            function = self._calls[group, call] = getattr(owner, call)
-        result = function(*args)
-        value, ret = result if isinstance(result, tuple) else (None, result)
-        if ret != ACL_SUCCESS:
-            raise self._error(ret, f"acl.{group}.{call}" if group else f"acl.{call}")
-        return value
+    def _group(self, group: str) -> Callable[..., Any]:
+        """Calls of one group, which return `ret` or `(value, ret)`: their value, or DeviceError."""
+        owner = getattr(self.module, group) if group else self.module
+        functions: dict[str, Callable[..., Any]] = {}
+
+        def checked(call: str, *args: Any) -> Any:
+            function = functions.get(call)
+            if function is None:
+                function = functions[call] = getattr(owner, call)
+            result = function(*args)
+            value, ret = result if type(result) is tuple else (None, result)
+            if ret != ACL_SUCCESS:
+                raise self._error(ret, f"acl.{group}.{call}" if group else f"acl.{call}")
+            return value
+
+        return checked
 
     def _error(self, ret: int, call: str) -> DeviceError:
         recent = getattr(self.module, "get_recent_err_msg", None)  # old CANN has none

@@ -16,8 +16,8 @@ HUGE_FIRST = 0
 HOST_TO_DEVICE = 1
 #: Event flag ACL_EVENT_TIME_LINE: `event_elapsed_time` needs it.
 TIME_LINE = 0x8
-#: Begin and end of h2d, execute and d2h; the last one is `done`.
-N_MARKS = 6
+#: Begin and end of h2d, begin and end of execute, end of d2h: `done`.
+N_MARKS = 5
 #: Each byte of the scores before an execution: what that did not write comes back as this. As a float it is a NaN that
 #: no arithmetic makes.
 POISON = 0xFF

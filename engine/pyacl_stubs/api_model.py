@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.pyacl_stubs import model as models
 from engine.pyacl_stubs.api_dataset import dataset_of
+from engine.pyacl_stubs.chip import CHEAP_NS
 from engine.pyacl_stubs.codes import SUCCESS, AclError, Code
 from engine.pyacl_stubs.entry import entry, with_zero
 from engine.pyacl_stubs.memory import Block, Span
@@ -203,7 +204,7 @@ def _queue_execute(model_id: int, datasets: tuple[int, int], stream: Stream, con
             ),
         )
         PROCESS.complain("acl.mdl.execute_async", f"{model}, loaded at {model.origin}, runs on two streams at once")
-    queue_task(task, chip.compute, chip.execute_ns(model.profile, batch), (ins, outs), chip)
+    queue_task(task, chip.compute, chip.execute_ns(model.profile, batch), (ins, outs), chip, model.cost_ns < CHEAP_NS)
     model.last = task
     return task
 

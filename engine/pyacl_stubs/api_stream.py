@@ -169,6 +169,10 @@ def reset_event(event: int, stream: int, /) -> int:
     queue = stream_of(stream, PROCESS.context())
     old = known.record
 
+    if not queue.is_held:
+        known.record = None
+        return SUCCESS
+
     def reset(time_ns: int) -> None:
         if known.record is old:
             known.record = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 import random
 import threading
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.pyacl_stubs.clock import Clock
@@ -12,8 +14,10 @@ from engine.pyacl_stubs.memory import DeviceMemory
 from engine.pyacl_stubs.profile import Profile
 from engine.pyacl_stubs.schedule import Lane, Task
 
-#: A copy that nobody has waited for is done this long after its end; one that somebody needs is done by who needs it.
-COPY_GRACE_NS = 500_000_000
+#: What nobody has waited for is done about this long after its end; what somebody needs is done by who needs it.
+GRACE_NS = 500_000_000
+#: Numbers that take less than this are computed by who waits for them: waking a thread for them costs more.
+CHEAP_NS = 300_000
 
 
 @dataclass
@@ -60,12 +64,13 @@ class Chip:
     def on_execute_placed(self, task: Task) -> None:
         """An execute has its time: its numbers are computed when it starts."""
         if self.worker is not None:
+            self.worker.note(task)
             self.worker.expect(task.start_ns, task)
 
     def on_copy_placed(self, task: Task) -> None:
-        """A copy has its time."""
+        """A copy, or a cheap execute, has its time."""
         if self.worker is not None:
-            self.worker.expect(task.end_ns + COPY_GRACE_NS, task)
+            self.worker.note(task)
 
     def settle(self) -> None:
         """Have everything done that the chip has completed by now, before a synchronous call looks at memory."""
@@ -81,8 +86,8 @@ class Chip:
 class Worker:
     """Runs the effects of tasks on a thread of its own, each not before it is due.
 
-    It wakes once per execute: between an execute and the end of the compute queue nothing can be due that a caller
-    would not do itself.
+    It wakes once per execute that takes long to compute: between one and the end of the compute queue nothing can be
+    due that a caller would not do itself. What no caller has done a while after its end, it sweeps up.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -91,6 +96,8 @@ class Worker:
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
         self._wake_ns: int | None = 0
+        self._noted: deque[Task] = deque()
+        self._sweep_ns: int | None = None
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
@@ -107,11 +114,21 @@ class Worker:
             if self._wake_ns is None or due_ns < self._wake_ns:
                 self._wake.notify()
 
+    def note(self, task: Task) -> None:
+        """Remember a task until it is done. No lock: this is once per call of the program."""
+        noted = self._noted
+        while noted and noted[0].is_done:
+            noted.popleft()
+        noted.append(task)
+        if self._sweep_ns is None:
+            with self._lock:
+                self._sweep_ns = self._clock.now_ns() + GRACE_NS
+                self._wake.notify()
+
     def finish_ended(self) -> None:
         """Finish every task whose simulated end has passed, on the calling thread."""
         now_ns = self._clock.now_ns()
-        with self._wake:
-            ended = [task for _, _, task in self._heap if not task.is_done and task.end_ns <= now_ns]
+        ended = [task for task in tuple(self._noted) if not task.is_done and task.end_ns <= now_ns]
         for task in sorted(ended, key=lambda task: task.sequence):
             task.finish()
 
@@ -125,11 +142,17 @@ class Worker:
             self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
-        while (task := self._next_due()) is not None:
-            task.finish()
+        while (due := self._next_due()) is not None:
+            due()
 
-    def _next_due(self) -> Task | None:
-        """Wait for the next task that is due; None when closed."""
+    def _sweep(self) -> None:
+        """Finish what is left of work that ended; come back while there is work."""
+        self.finish_ended()
+        with self._lock:
+            self._sweep_ns = self._clock.now_ns() + GRACE_NS if any(not t.is_done for t in tuple(self._noted)) else None
+
+    def _next_due(self) -> Callable[[], None] | None:
+        """Wait for what is due next; None when closed."""
         with self._wake:
             idle_until_ns = 0
             while not self._is_closed:
@@ -137,7 +160,11 @@ class Worker:
                 while self._heap and self._heap[0][2].is_done:
                     idle_until_ns = max(idle_until_ns, heapq.heappop(self._heap)[2].end_ns)
                 if self._heap and self._heap[0][0] <= now_ns:
-                    return self._heap[0][2]
+                    return self._heap[0][2].finish
+                if self._sweep_ns is not None and self._sweep_ns <= now_ns:
+                    return self._sweep
                 self._wake_ns = self._heap[0][0] if self._heap else idle_until_ns if idle_until_ns > now_ns else None
+                if self._sweep_ns is not None and (self._wake_ns is None or self._sweep_ns < self._wake_ns):
+                    self._wake_ns = self._sweep_ns
                 self._wake.wait(None if self._wake_ns is None else (self._wake_ns - now_ns) / 1e9)
             return None

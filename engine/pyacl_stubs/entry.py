@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from engine.pyacl_stubs.codes import AclError
-from engine.pyacl_stubs.process import PROCESS
+from engine.pyacl_stubs.process import FORKED, PROCESS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,7 +53,7 @@ def entry(name: str, failed: Failed = only_code, needs_init: bool = True) -> Cal
             if tuple(map(type, args)) != kinds:
                 args = _converted(name, args, kinds)
             try:
-                if needs_init:
+                if needs_init and (PROCESS.state != "ready" or FORKED.is_child):
                     PROCESS.check_ready()
                 if PROCESS.faults is not None:
                     PROCESS.faults.before(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +51,8 @@ class Model:
     last: Task | None = None
     #: The gear that was set last; 0 before that.
     batch: int = 0
+    #: How long the host needs for a batch, as of the latest; nothing is known before the first.
+    cost_ns: int = 1 << 62
     #: Arrays over the memory of recent executions, by batch and addresses; device addresses are never used again.
     views: dict[tuple[int, ...], Views] = field(default_factory=dict)
 
@@ -133,6 +136,7 @@ def run(model: Model, spans: tuple[Sequence[Span], Sequence[Span]], batch: int, 
     for span in (*ins, *outs):
         span.check_live()
     inputs, outputs = _views(model, spans, batch)
+    began_ns = time.perf_counter_ns()
     try:
         model.numerics(inputs, outputs)
     except OmError as error:
@@ -140,6 +144,7 @@ def run(model: Model, spans: tuple[Sequence[Span], Sequence[Span]], batch: int, 
     except Exception as error:  # whatever the network raises is a failed execution, not a crash of the worker
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise AclError(Code.RT_MODEL_EXECUTE, f"{model} failed: {text}") from None
+    model.cost_ns = time.perf_counter_ns() - began_ns
     if is_wrong:
         for out in outputs:
             out[...] = np.roll(out, 1, axis=-1)

@@ -153,7 +153,7 @@ class Process:
         if self.state != "ready":
             after = " after acl.finalize" if self.state == "finalized" else " before acl.init"
             raise AclError(Code.UNINITIALIZE, f"called{after}")
-        if _FORKED.is_child and self.pid != os.getpid():
+        if FORKED.is_child and self.pid != os.getpid():
             self.check_not_forked()
 
     def check_not_forked(self) -> None:
@@ -260,7 +260,7 @@ class _Forked:
         self.is_child = True
 
 
-_FORKED = _Forked()
-os.register_at_fork(after_in_child=_FORKED.mark)
+FORKED = _Forked()
+os.register_at_fork(after_in_child=FORKED.mark)
 
 PROCESS = Process()

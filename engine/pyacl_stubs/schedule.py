@@ -15,6 +15,7 @@ import threading
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from engine.pyacl_stubs.codes import AclError
@@ -163,9 +164,12 @@ class Stream:
 
     def pending_tasks(self) -> tuple[Task, ...]:
         """Tasks that the next one stands on."""
+        last = self.last
+        if not self.joined:
+            return () if last is None or last.is_done else (last,)
         tasks = [task for task in self.joined if not task.is_done]
-        if self.last is not None and not self.last.is_done:
-            tasks.append(self.last)
+        if last is not None and not last.is_done:
+            tasks.append(last)
         return tuple(tasks)
 
     def __str__(self) -> str:
@@ -199,29 +203,35 @@ class Schedule:
 
     def queue_record(self, record: Record, stream: Stream) -> None:
         """Give `record` the time at which everything queued so far is complete."""
+        with self._lock:
+            if stream.is_held:
+                stream.parked.append(partial(self._place_record, record, stream))
+            else:
+                self._place_record(record, stream, self._now_ns())
 
-        def place(now_ns: int) -> None:
-            record.tasks = stream.pending_tasks()
-            record.time_ns = max(now_ns, stream.tail_ns)
-            if self._n_waiting:
-                self._changed.notify_all()
-            for waiter in record.waiters:
-                self._join(waiter, record)
-                self._resume(waiter, now_ns)
-
-        self._place_or_park(stream, place)
+    def _place_record(self, record: Record, stream: Stream, now_ns: int) -> None:
+        record.tasks = stream.pending_tasks()
+        record.time_ns = now_ns if now_ns > stream.tail_ns else stream.tail_ns
+        if self._n_waiting:
+            self._changed.notify_all()
+        for waiter in record.waiters:
+            self._join(waiter, record)
+            self._resume(waiter, now_ns)
 
     def queue_wait(self, record: Record, stream: Stream) -> None:
         """Let what is queued later in `stream` start after `record`."""
-
-        def place(now_ns: int) -> None:
-            if record.time_ns is None:
-                record.waiters.append(stream)
-                stream.is_held = True
+        with self._lock:
+            if stream.is_held:
+                stream.parked.append(partial(self._place_wait, record, stream))
             else:
-                self._join(stream, record)
+                self._place_wait(record, stream, 0)
 
-        self._place_or_park(stream, place)
+    def _place_wait(self, record: Record, stream: Stream, now_ns: int) -> None:
+        if record.time_ns is None:
+            record.waiters.append(stream)
+            stream.is_held = True
+        else:
+            self._join(stream, record)
 
     def queue_hold(self, stream: Stream, begin: Callable[[int], None]) -> None:
         """Stop the stream at this point until `release`. `begin` is told the time at which the point is reached."""

@@ -25,14 +25,22 @@ def stream_of(handle: int, context: Context) -> Stream:
 
 
 def queue_task(
-    task: Task, lane: Lane, duration_ns: int, accesses: tuple[Sequence[Span], Sequence[Span]], chip: Chip
+    task: Task,
+    lane: Lane,
+    duration_ns: int,
+    accesses: tuple[Sequence[Span], Sequence[Span]],
+    chip: Chip,
+    is_cheap: bool = True,
 ) -> None:
-    """Queue a task. accesses : spans that it reads, spans that it writes; fault scripts may fail or hang it."""
+    """Queue a task; fault scripts may fail or hang it.
+
+    accesses : spans that it reads, spans that it writes        is_cheap : its effect needs no thread of its own
+    """
     if PROCESS.faults is not None:
         _apply_fault(task)
     if PROCESS.races is not None:
         PROCESS.races.on_task(task, *accesses)
-    placed = chip.on_execute_placed if lane is chip.compute else chip.on_copy_placed
+    placed = chip.on_copy_placed if is_cheap else chip.on_execute_placed
     PROCESS.schedule.queue_task(task, lane, duration_ns, placed)
 
 
