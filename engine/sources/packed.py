@@ -14,11 +14,13 @@ from engine.errors import DataError
 from engine.names import NameTable
 from engine.sources.base import Array
 from engine.sources.made_with import require_preset
-from engine.sources.packed_format import PackedLayout, read_packed
+from engine.sources.packed_format import HASH_BYTES, PackedLayout, damaged, read_packed
 from kernels.fingerprint import fingerprint_hash
 from kernels.normalise import normalise_crop
 from kernels.reference import as_words
 from kernels.spec import ImageError, PreprocessSpec, TensorFormat
+
+U64Array = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,17 @@ class PackedSource:
         layout = store.layout
         try:
             self._fd = os.open(store.path, os.O_RDONLY | os.O_CLOEXEC)
-            hashes = os.pread(self._fd, layout.n * 8, layout.hashes_at)
+            hashes = os.pread(self._fd, layout.n * HASH_BYTES, layout.hashes_at)
         except OSError as error:
             raise DataError(f"packed file {store.path} cannot be read: {error.strerror}") from error
+        if len(hashes) < layout.n * HASH_BYTES:
+            raise damaged(store.path, f"it has {len(hashes) // HASH_BYTES} of {layout.n} hashes")
         self._hashes = np.frombuffer(hashes, "<u8")
-        padded = np.zeros(round_up_to_words(layout.crop_bytes), np.uint8)
-        self._words = padded.view(np.uint64)
-        self._bytes: Any = padded[: layout.crop_bytes]
-        self._crop: Array = self._bytes.reshape(layout.side, layout.side, 3)
+        self._data = np.zeros(-(-layout.crop_bytes // HASH_BYTES) + 1, np.uint64)
+        self._bytes: Any = self._data.view(np.uint8)[: layout.crop_bytes]
 
-    def read(self, sample: int) -> int:
+    def read(self, sample: int) -> U64Array:
+        """The crop as words, filled with zeros, and its hash as the last word."""
         store, layout = self._store, self._store.layout
         if sample in store.failed:
             raise ImageError(store.failed[sample])
@@ -76,18 +79,16 @@ class PackedSource:
             raise ImageError(f"its crop in {store.path} cannot be read: {error.strerror}") from error
         if n_bytes != layout.crop_bytes:
             raise ImageError(f"its crop in {store.path} has {n_bytes} of {layout.crop_bytes} bytes")
-        return sample
+        self._data[-1] = self._hashes[sample]
+        return self._data
 
-    def write(self, data: int, row: Array) -> str:
-        if data >= len(self._hashes) or fingerprint_hash(self._words) != self._hashes[data]:
+    def write(self, data: U64Array, row: Array) -> str:
+        layout = self._store.layout
+        if fingerprint_hash(data[:-1]) != data[-1]:
             raise ImageError(f"its crop in {self._store.path} is damaged: the hash is wrong")
-        normalise_crop(self._crop, self._spec, self._tensor, row)
+        crop = data.view(np.uint8)[: layout.crop_bytes].reshape(layout.side, layout.side, 3)
+        normalise_crop(crop, self._spec, self._tensor, row)
         return "packed"
-
-
-def round_up_to_words(n_bytes: int) -> int:
-    """Bytes of whole uint64 words that hold `n_bytes`."""
-    return -(-n_bytes // 8) * 8
 
 
 def list_packed(path: Path) -> tuple[NameTable, PackedStore, npt.NDArray[np.int32] | None]:

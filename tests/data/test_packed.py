@@ -119,6 +119,18 @@ def test_a_damaged_crop_fails_by_name(packed: Path, tmp_path: Path) -> None:
         source.read(3)
 
 
+def test_what_was_read_can_be_kept(packed: Path) -> None:
+    """A copy of what `read` gave stands for itself, after other reads."""
+    index = read_index(packed, None)
+    source = index.store.open(index.names, SPEC, TensorFormat())
+    rows = np.empty((2, 3, 224, 224), np.float32)
+    kept = source.read(1).copy()
+    source.write(source.read(1), rows[0])
+    source.read(2)
+    source.write(kept, rows[1])
+    assert np.array_equal(rows[0], rows[1])
+
+
 def test_a_file_cut_short_under_the_run_fails_by_name(packed: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.packed"
     path.write_bytes(packed.read_bytes())
