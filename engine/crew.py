@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import select
 import selectors
 import signal
 import socket
@@ -24,7 +25,7 @@ from engine.decoder import DecoderJob, decoder_main
 from engine.feeder import FeederJob, feeder_main
 from engine.limits import DEFAULT_LIMITS, EXIT_NO_MEMORY, TIME_LIMIT_SIGNAL, Limits
 from engine.messages import Message, Stop
-from engine.process import FOR_THE_HUB
+from engine.process import FOR_THE_HUB, process_state
 from engine.sources.base import Store
 from engine.stacks import DUMP_SIGNAL, create_stacks_fd
 from kernels.spec import PreprocessSpec
@@ -35,6 +36,10 @@ PRELOADED = ["engine.decoder", "engine.feeder"]
 STOP_PATIENCE_S = 10.0
 #: A process whose pipe has ended gets this long to end itself.
 CLOSED_PIPE_PATIENCE_S = 1.0
+#: The kernel ends a killed process within milliseconds, unless it waits for a broken disk or driver.
+KILLED_WITHIN_S = 5.0
+#: The fork server tells an exit code within milliseconds.
+EXIT_CODE_WITHIN_S = 0.5
 
 
 @dataclass
@@ -49,6 +54,30 @@ class Member:
     n_held: int = 0  # slots that it holds
     devices: tuple[int, ...] = ()  # chips that it drives
     is_dismissed: bool = False
+
+    def __post_init__(self) -> None:
+        # `process` hears of its end from the fork server, which may itself have been killed; this always knows
+        self._pid_fd = os.pidfd_open(self.pid)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
+
+    def has_ended(self, within_s: float) -> bool:
+        """Wait for its end."""
+        ended, _, _ = select.select([self._pid_fd], [], [], within_s)
+        return bool(ended)
+
+    def bury(self, patience_s: float) -> int | None:
+        """Kill it unless it ends by itself, release what it held here; its exit code, None where it was killed now."""
+        has_ended = self.has_ended(patience_s)
+        if not has_ended:
+            self.kill()
+            self.has_ended(KILLED_WITHIN_S)
+        self.process.join(EXIT_CODE_WITHIN_S)
+        os.close(self._pid_fd)
+        self.channel.close()
+        return self.process.exitcode if has_ended else None
 
     @property
     def pid(self) -> int:
@@ -129,7 +158,7 @@ class Crew:
     def dismiss(self, member: Member) -> None:
         """Kill a process that can do no more work; nothing that it still has to say is heard."""
         member.is_dismissed = True
-        member.process.kill()
+        member.kill()
         self._bury(member)
 
     @property
@@ -163,7 +192,7 @@ class Crew:
     def kill(self) -> None:
         """End every process at once; then `close`."""
         for member in self.members:
-            member.process.kill()
+            member.kill()
 
     def close(self) -> None:
         """End every process: decoders by closing their pipes, feeders by asking; whoever stays is killed."""
@@ -173,11 +202,7 @@ class Crew:
             decoder.channel.close()
         deadline_s = time.monotonic() + STOP_PATIENCE_S
         for member in self.members:
-            member.process.join(max(0.0, deadline_s - time.monotonic()))
-            if member.process.is_alive():
-                member.process.kill()
-                member.process.join()
-            member.channel.close()
+            member.bury(max(0.0, deadline_s - time.monotonic()))
         self.decoders, self.feeders = [], []
         os.close(self.stacks_fd)
         self._selector.close()
@@ -186,7 +211,7 @@ class Crew:
 
     def _start(self, role: str, number: int, target: object, job: object) -> Member:
         if self._plan.start_method == "forkserver":
-            start_fork_server()  # again, if somebody has killed it
+            start_fork_server()
         channel, ends = Channel.pair(self._context)
         process = self._context.Process(target=target, args=(ends, job), name=f"engine-{role}-{number}", daemon=True)  # type: ignore[attr-defined]
         with interrupts_ignored():
@@ -198,12 +223,7 @@ class Crew:
 
     def _bury(self, member: Member) -> Death:
         self._selector.unregister(member.channel)
-        member.process.join(CLOSED_PIPE_PATIENCE_S)
-        exitcode = member.process.exitcode
-        if exitcode is None:  # without its pipe it is no use
-            member.process.kill()
-            member.process.join()
-        member.channel.close()
+        exitcode = member.bury(CLOSED_PIPE_PATIENCE_S)
         (self.feeders if member.role == "feeder" else self.decoders).remove(member)
         return Death(describe_exit(exitcode, self.limits), exitcode in (-TIME_LIMIT_SIGNAL, EXIT_NO_MEMORY))
 
@@ -214,6 +234,7 @@ def start_fork_server() -> None:
     Left to itself it preloads from the working directory first (Python 3.11): called from a checkout, the children of
     an installed engine would run the checkout's code, and compile its kernels anew.
     """
+    replace_stopped_fork_server()
     multiprocessing.set_forkserver_preload(PRELOADED)
     path_before, folder_before = os.environ.get("PYTHONPATH"), os.getcwd()
     os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
@@ -227,6 +248,15 @@ def start_fork_server() -> None:
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = path_before
+
+
+def replace_stopped_fork_server() -> None:
+    """A fork server that somebody has stopped would never answer: the next one takes its place."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None and process_state(pid).is_stopped:
+        os.kill(pid, signal.SIGKILL)
+        while process_state(pid).is_stopped:
+            time.sleep(0.001)
 
 
 class DupFdLater:

@@ -20,7 +20,7 @@ from engine.journal import Journal
 from engine.ledger import FAILED, SCORED, Ledger
 from engine.messages import RESTART, Attach, ChipLost, Done, Failed, Fill, Filled, Message, Opened, Run, Started
 from engine.tally import FilledSlot, RunTally
-from engine.watchdog import Watchdog
+from engine.watchdog import HubGuard, Watchdog
 
 #: Slots that a decoder holds: the one it works on and the next, so that it never waits for the hub.
 FILLS_PER_DECODER = 2
@@ -93,22 +93,29 @@ class Hub:
         for feeder in self._crew.feeders:
             self._welcome(feeder)
         self._tally.begin(self._crew, self._ledger, credit)
-        while not self._ledger.is_drained:
-            self._hand_out_runs()
+        with HubGuard(self._crew, watcher.incident) as guard:
+            while not self._ledger.is_drained:
+                self._turn(bounds)
+                guard.beat()
+
+    def _turn(self, bounds: Bounds) -> None:
+        """Hand out, wait, take back, look around."""
+        self._hand_out_runs()
+        self._hand_out_fills()
+        if self._extend(bounds.shortest_s):
             self._hand_out_fills()
-            if self._extend(bounds.shortest_s):
-                self._hand_out_fills()
-            self._tally.observe(self._credit, self._crew)
-            for member, message in self._crew.wait(TICK_S):
-                self._handle(member, message)
-            self._tally.observe(self._credit, self._crew)
-            if bounds.longest_s is not None and self._seconds() > bounds.longest_s:
-                self.stop()
-            watcher.progress(self._ledger.n_scored + self._ledger.n_failed, self._collector.n_top1)
-            if watcher.journal is not None:
-                watcher.journal.tick()
-            for device in self._watchdog.look(self._ledger.describe):
-                self._give_up_waiting(device)
+        self._tally.observe(self._credit, self._crew)
+        for member, message in self._crew.wait(TICK_S):
+            self._handle(member, message)
+        self._tally.observe(self._credit, self._crew)
+        if bounds.longest_s is not None and self._seconds() > bounds.longest_s:
+            self.stop()
+        watcher = self._watcher
+        watcher.progress(self._ledger.n_scored + self._ledger.n_failed, self._collector.n_top1)
+        if watcher.journal is not None:
+            watcher.journal.tick()
+        for device in self._watchdog.look(self._ledger.describe):
+            self._give_up_waiting(device)
 
     def stop(self) -> None:
         """Hand nothing more out; what is in the slots is finished and counted."""

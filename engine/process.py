@@ -7,6 +7,7 @@ import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from engine.channel import Channel
 from engine.errors import EngineError
@@ -57,3 +58,26 @@ def _last_words(hub: Channel, failed: Failed) -> None:
         hub.send(failed)
     finally:
         os._exit(EXIT_ORPHANED)
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """From /proc/PID/stat. letter : R running, S sleeping, D in the kernel, T or t stopped, Z dead, ? gone"""
+
+    letter: str
+    cpu_ns: int
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.letter in "Tt"
+
+
+def process_state(pid: int) -> ProcessState:
+    """State and CPU time of a process."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return ProcessState("?", 0)
+    ticks = int(fields[11]) + int(fields[12])
+    return ProcessState(fields[0], ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK"))

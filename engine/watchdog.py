@@ -7,12 +7,13 @@ stalled.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from engine.crew import Crew, Member
 from engine.errors import StallError
+from engine.process import ProcessState, process_state
 from engine.stacks import own_stacks, stacks_of
 
 NS_PER_S = 1_000_000_000
@@ -20,18 +21,9 @@ NS_PER_S = 1_000_000_000
 LOOK_EVERY_NS = NS_PER_S // 2
 #: A feeder that computes on the host and used this share of one core since the last look is at work.
 WORKING_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class ProcessState:
-    """From /proc/PID/stat. letter : R running, S sleeping, D in the kernel, T or t stopped, Z dead, ? gone"""
-
-    letter: str
-    cpu_ns: int
-
-    @property
-    def is_stopped(self) -> bool:
-        return self.letter in "Tt"
+#: The hub's guard looks this often, and leaves the hub so much longer than the stall limit to end by itself.
+GUARD_EVERY_S = 1.0
+GUARD_GRACE_S = 15.0
 
 
 class Watchdog:
@@ -109,7 +101,7 @@ class Watchdog:
             )
         elif self._awake_ns - self._stopped[member.pid] > self._limits.stopped_s * NS_PER_S:
             self._incident(self._report(f"{member.title} was stopped by a signal and is killed", ""))
-            member.process.kill()
+            member.kill()
             del self._stopped[member.pid]
 
     def _report(self, title: str, described: str) -> str:
@@ -123,17 +115,6 @@ class Watchdog:
         return "\n".join(parts) + "\n"
 
 
-def process_state(pid: int) -> ProcessState:
-    """State and CPU time of a process."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-    except OSError:
-        return ProcessState("?", 0)
-    ticks = int(fields[11]) + int(fields[12])
-    return ProcessState(fields[0], ticks * NS_PER_S // os.sysconf("SC_CLK_TCK"))
-
-
 def _kernel_call(pid: int) -> str:
     """The kernel function in which it sleeps, where the kernel tells."""
     try:
@@ -141,3 +122,43 @@ def _kernel_call(pid: int) -> str:
             return file.read().strip() or "-"
     except OSError:
         return "-"
+
+
+class HubGuard:
+    """Ends the run if the hub itself is stuck, which can only be in a call that never returns (a dead disk, a driver).
+
+    Its thread looks whether `beat` was called; awake time only, as above.
+    """
+
+    def __init__(self, crew: Crew, incident: Callable[[str], str]) -> None:
+        self._crew = crew
+        self._incident = incident
+        self._n_beats = 0
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="hub-guard", daemon=True)
+
+    def __enter__(self) -> HubGuard:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def beat(self) -> None:
+        """The hub has gone once around its loop."""
+        self._n_beats += 1
+
+    def _watch(self) -> None:
+        n_seen, n_still = -1, 0
+        while not self._is_over.wait(GUARD_EVERY_S):
+            n_still = n_still + 1 if self._n_beats == n_seen else 0
+            n_seen = self._n_beats
+            if n_still * GUARD_EVERY_S > self._crew.limits.stall_s + GUARD_GRACE_S:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        where = self._incident(f"==== the hub is stuck\n{own_stacks(self._crew.stacks_fd)}\n")
+        self._crew.kill()
+        os.write(2, f"engine: the hub is stuck in a call (--stall-timeout): its stack is in {where}\n".encode())
+        os._exit(StallError.exit_code)
