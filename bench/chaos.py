@@ -140,7 +140,7 @@ def one_part(
             break
         hit(command, rng, verdict, hits_hub and number == len(moments) - 1)
     try:
-        code = command.process.wait(HANGS_AFTER_S)
+        code = int(command.process.wait(HANGS_AFTER_S))
     except subprocess.TimeoutExpired:
         verdict.complaints.append(f"HANG: {command.log[-500:]}")
         command.kill()

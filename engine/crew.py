@@ -75,6 +75,9 @@ class Member:
             self.kill()
             self.has_ended(KILLED_WITHIN_S)
         self.process.join(EXIT_CODE_WITHIN_S)
+        if self.process.exitcode is None:  # or Python would wait for it at its exit, for ever
+            replace_stopped_fork_server()
+            self.process.join(EXIT_CODE_WITHIN_S)
         os.close(self._pid_fd)
         self.channel.close()
         return self.process.exitcode if has_ended else None
