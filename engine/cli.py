@@ -21,6 +21,7 @@ from engine.terminal import interrupt_on_signals, open_standard_streams, say, wa
 COMMANDS = (
     "run",
     "demo",
+    "check-data",
     "verify",
     "doctor",
     "bench",

@@ -1,0 +1,31 @@
+"""`engine check-data`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from engine.commands.options import PATH
+from engine.errors import EXIT_INTERRUPTED
+from engine.terminal import say
+
+
+@click.command()
+@click.argument("data", type=PATH)
+@click.option("--labels", type=PATH, help="Label file: also check that each image has its label.")
+@click.option("--quarantine", type=PATH, help="Write the names of images that fail, with reasons, to this file.")
+@click.option(
+    "--preset", default="resnet", show_default=True, help="resnet, inceptionv3, inceptionv4, efficientnet-lite0."
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes.  [default: as many as cores]")
+def command(data: Path, labels: Path | None, quarantine: Path | None, preset: str, workers: int | None) -> None:
+    """Decode every image of a folder without a model: what is odd, what will fail and why.
+
+    Exit code 0: all can be decoded, 8: some cannot.
+    """
+    from engine.checkdata import CheckRequest, check_data
+
+    if not check_data(CheckRequest(data, labels, quarantine, preset, workers), say):
+        sys.exit(EXIT_INTERRUPTED)
