@@ -89,7 +89,7 @@ def prepare(root: Path) -> Scene:
     scene = Scene(root, "", 0.0)
     began_s = time.monotonic()
     command = Running(root / "log.txt", "run", *scene.data, *sizes(np.random.default_rng(0), root / "out"))
-    code, log = command.finish()
+    code, log = command.process.wait(300), command.log
     if code:
         raise SystemExit(f"the undisturbed run ended with {code}: {log}")
     document = json.loads((root / "out" / "run.json").read_text())
