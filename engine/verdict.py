@@ -250,7 +250,7 @@ def _feeder(facts: Facts) -> Verdict | None:
 
 def _window(facts: Facts) -> Verdict | None:
     gap, pressed = facts.mean("gap"), facts.mean("pressed")
-    if gap < GAP or pressed < 0.5:
+    if gap < GAP or pressed < 0.5 or not facts.mean("execute"):  # null devices take no time: no window holds them up
         return None
     n = facts.setting.window
     return Verdict(
