@@ -34,12 +34,16 @@ def call_isolated(function: Callable[..., T], *arguments: object) -> T:
     except EOFError:
         process.join(END_S)
         raise WorkerError(f"the process of {function.__name__} died {_how(process.exitcode)}") from None
+    except BaseException:  # Ctrl-C above all
+        process.kill()
+        process.join()
+        raise
     finally:
         receiver.close()
-        process.join(END_S if not process.exitcode else 0)
-        if process.is_alive():
-            process.kill()
-            process.join()
+    process.join(END_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
     if isinstance(answer, EngineError):
         raise answer
     result: T = answer[0]

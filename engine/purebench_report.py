@@ -16,6 +16,8 @@ STAGES = ("h2d", "execute", "d2h")
 #: A larger batch that is slower per image than a smaller one by more than this is a cliff. The guide's ResNeXt101
 #: falls by 35 % from batch 16 to 32; its batches from 4 to 16 differ by 1 %.
 CLIFF_PERCENT = 10.0
+#: Chips of one kind that differ by more than this are worth a look.
+SKEW_PERCENT = 5.0
 #: Below this part of the chips' own rate, the host's clock measures something else than the chips.
 HOST_BOUND = 0.8
 
@@ -95,6 +97,21 @@ def cliff_lines(cliffs: Sequence[Cliff], model: str) -> list[str]:
     return lines
 
 
+def skew_lines(benches: Sequence[BatchBench]) -> list[str]:
+    """Said where a chip is slower than the fastest one beside it."""
+    lines = []
+    for bench in benches:
+        rates = {chip: bench.rate_per_s(chip) for chip in bench.chips}
+        best = max(rates.values())
+        slow = {chip: rate for chip, rate in rates.items() if rate < (1 - SKEW_PERCENT / 100) * best}
+        if slow:
+            which = ", ".join(f"chip {chip} {rate:.2f}" for chip, rate in slow.items())
+            lines.append(
+                f"SLOW at batch {bench.batch}: {which} images/s, the fastest {best:.2f}: busy, hot, or throttled?"
+            )
+    return lines
+
+
 def host_bound_lines(benches: Sequence[BatchBench]) -> list[str]:
     """Said where the host's clock shows far less than the chips' own."""
     slow = [bench for bench in benches if bench.wall_per_s < HOST_BOUND * bench.interface_per_s]
@@ -107,6 +124,11 @@ def host_bound_lines(benches: Sequence[BatchBench]) -> list[str]:
         else "copies or the host hold the chips back: compare h2d with execute"
     )
     return [f"by the host's clock the chips reach less (images/s, {rates}): {why}"]
+
+
+def remarks(benches: Sequence[BatchBench], model: str) -> list[str]:
+    """What there is to say below the table."""
+    return [*skew_lines(benches), *host_bound_lines(benches), *cliff_lines(find_cliffs(benches), model)]
 
 
 def document(benches: Sequence[BatchBench], rounds: int, warm_up: int) -> dict[str, Any]:

@@ -118,7 +118,11 @@ def diagnose(images: Images, label_offset: int, rerun: Rerun | None, say: Callab
         return diagnosis
     if rerun is None:
         return diagnosis
-    sample, listing, places = _sample(images, rerun)
+    try:
+        sample, listing, places = _sample(images, rerun)
+    except DataError as error:
+        diagnosis.skipped = str(error)
+        return diagnosis
     for guess in image_guesses(rerun.preset):
         say(f"running {len(sample)} images: {guess.name}")
         tops = _tops(guess, listing, places, rerun)

@@ -50,7 +50,7 @@ def command(batch: str, json_path: Path | None, **options: Any) -> None:
     """
     from engine.config import choose_backend, parse_devices
     from engine.purebench_models import BenchRequest, old_tool_stem, parse_batches, plan_jobs
-    from engine.purebench_report import cliff_lines, find_cliffs, host_bound_lines, table, write_json, write_pure_infer
+    from engine.purebench_report import remarks, table, write_json, write_pure_infer
     from engine.run import make_out_folder
 
     out: Path = options.pop("out")
@@ -62,8 +62,7 @@ def command(batch: str, json_path: Path | None, **options: Any) -> None:
     for job in jobs:
         benches.append(_measured(job, is_first=not benches))
         write_pure_infer(benches[-1], old_tool_stem(options["model"], job.devices.batch), out)
-    lines = [*table(benches), *host_bound_lines(benches), *cliff_lines(find_cliffs(benches), options["model"])]
-    say("\n".join(lines))
+    say("\n".join([*table(benches), *remarks(benches, options["model"])]))
     if json_path is not None:
         write_json(benches, json_path, options["rounds"], options["warm_up"])
     say(f"results in {out}")

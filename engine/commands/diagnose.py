@@ -49,7 +49,7 @@ def command(result: Path, images: int, labels_only: bool, out: Path | None, **op
     rerun, skipped = (None, "--labels-only") if labels_only else _rerun(run, options, images)
     offset = run["model"]["label_offset"] if run else _offset_of(measured.images)
     diagnosis = diagnose(measured.images, offset, rerun, warn)
-    diagnosis.skipped = skipped
+    diagnosis.skipped = diagnosis.skipped or skipped
     if out is not None:
         atomic_write(out, (json.dumps(document(diagnosis), indent=2) + "\n").encode())
     _tell(diagnosis)

@@ -15,7 +15,6 @@ from engine.accuracy.diagnose import Diagnosis, Rerun, diagnose, is_more
 from engine.accuracy.image_guesses import ImageGuess, image_guesses
 from engine.accuracy.label_guesses import label_guesses
 from engine.accuracy.measured import Images
-from engine.errors import DataError
 from engine.index import read_index
 from engine.labels.synsets import CANARIES, class_of_devkit
 from engine.onnx_scores import OnnxScores
@@ -246,11 +245,14 @@ def test_a_result_without_predictions_per_image_is_refused(tmp_path: Path) -> No
     assert "has no predictions per image" in finished.stderr
 
 
-def test_images_of_another_folder_are_refused(twins: DataSet, tmp_path: Path) -> None:
+def test_labels_are_tried_even_where_the_images_are_gone(twins: DataSet, tmp_path: Path) -> None:
     used = image_guesses("resnet")[0]
     case = Case(twins, tmp_path, used, used)
     other = Images(
         [f"x{i}" for i in range(28)], case.images.names, *(case.images.labels, case.images.ranks, case.images.top_ids)
     )
-    with pytest.raises(DataError, match=r"none of the images of the result are in "):
-        diagnose(other, 0, Rerun(twins.folder, "resnet", case.scores, 10), print)
+    found = diagnose(other, 0, Rerun(twins.folder, "resnet", case.scores, 10), print)
+    assert found.skipped == f"none of the images of the result are in {twins.folder}"
+    assert len(found.labels) == 6
+    gone = diagnose(other, 0, Rerun(twins.folder / "gone", "resnet", case.scores, 10), print)
+    assert gone.skipped.startswith(f"no folder {twins.folder / 'gone'}")

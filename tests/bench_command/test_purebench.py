@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +17,8 @@ from hypothesis import strategies as st
 from engine.errors import ConfigError, EngineError, ModelError
 from engine.purebench import BatchBench, ChipTimes
 from engine.purebench_models import models_by_batch, old_tool_stem, parse_batches
-from engine.purebench_report import find_cliffs, host_bound_lines, pure_infer_line, table
-from tests.conftest import DataSet, run_engine
+from engine.purebench_report import find_cliffs, host_bound_lines, pure_infer_line, skew_lines, table
+from tests.conftest import DataSet, engine_command, run_engine
 
 #: The readers that exist outside: about a hundred scripts take item 0 of this from a pure-inference file.
 OLD_READER = re.compile(r"=(.*?),")
@@ -71,6 +74,39 @@ def test_a_host_that_holds_the_chips_back_is_said() -> None:
     assert host_bound_lines([bench_of(1, [[1.0] * 100], wall_s=0.1)]) == []
     (line,) = host_bound_lines([bench_of(1, [[1.0] * 100], wall_s=1.0)])
     assert line.startswith("by the host's clock the chips reach less (images/s, batch 1: 100.0): copies or the host")
+
+
+def test_a_slow_chip_is_named() -> None:
+    assert skew_lines([bench_of(1, [[10.0], [10.4]])]) == []
+    (line,) = skew_lines([bench_of(1, [[10.0], [10.0], [20.0]])])
+    assert line.startswith("SLOW at batch 1: chip 2 50.00 images/s, the fastest 100.00: ")
+
+
+def test_a_dynamic_model_is_measured_at_each_of_its_sizes(tmp_path: Path) -> None:
+    from engine.pyacl_stubs.om import OmVariant, build_om
+
+    model = tmp_path / "dynamic.om"
+    build_om("fingerprint", model, 1, variant=OmVariant(gears=(1, 4)))
+    words = ["--batch", "4,1", "--rounds", 2, "--devices", 0, "--input", "zeros", "--backend", "sim"]
+    finished = run_engine("bench", "--model", model, *words, "--out", tmp_path / "out")
+    assert finished.returncode == 0, finished.stderr
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {f"PureInfer_perf_of_dynamic_bs{batch}_in_device_0.txt" for batch in (1, 4)}
+    bad = run_engine("bench", "--model", model, "--batch", 3, *words[2:], "--out", tmp_path / "out")
+    assert (bad.returncode, bad.stderr.count("\n")) == (4, 1), bad.stderr
+
+
+def test_ctrl_c_ends_the_benchmark_at_once_and_leaves_no_process(tmp_path: Path) -> None:
+    words = ["--model", "fingerprint", "--backend", "sim", "--batch", 32, "--rounds", 100_000, "--input", "zeros"]
+    process = subprocess.Popen(engine_command("bench", *words, "--out", tmp_path), stderr=subprocess.PIPE, text=True)
+    children: list[psutil.Process] = []
+    while not any("spawn_main" in " ".join(child.cmdline()) for child in children):
+        assert process.poll() is None
+        children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr.strip()) == (130, "engine: interrupted")
+    assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
 def test_the_table_fits_a_terminal() -> None:
