@@ -38,6 +38,7 @@ COMMANDS = (
     "parity",
     "perf",
     "sweep",
+    "report",
 )
 
 

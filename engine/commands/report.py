@@ -1,0 +1,36 @@
+"""`engine report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from engine.commands.options import PATH
+from engine.terminal import say
+
+FORMATS = ("html", "md")
+
+
+@click.command()
+@click.argument("source", type=PATH)
+@click.option("-o", "--output", type=PATH, help="File.  [default: report.html; md: standard output]")
+@click.option("--format", "form", default="html", show_default=True, help="html or md.")
+@click.option("--against", type=PATH, help="Another run's folder: list the images that are predicted otherwise.")
+def command(source: Path, output: Path | None, form: str, against: Path | None) -> None:
+    """Make one page of SOURCE: the folder of a run or of a sweep, or a perf log. It works offline."""
+    from engine.files import atomic_write
+    from engine.report.html import html_of
+    from engine.report.markdown import markdown_of
+    from engine.report.source import page_of
+    from engine.suggest import unknown
+
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
+    page = page_of(source, against)
+    if form == "md" and output is None:
+        say(markdown_of(page))
+        return
+    path = output or Path("report.html")
+    atomic_write(path, html_of(page) if form == "html" else markdown_of(page).encode("utf-8", "replace"))
+    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
