@@ -2,7 +2,8 @@
 
 Method: small JPEGs of all layouts are damaged (bits flipped, bytes changed, cut out, doubled, markers inserted, cut
 off) and decoded whole and as a random region, every array of the decoder lying between guard zones. It must not crash,
-and leave the guards as they were. Where it returns pixels, Pillow must accept the file and give the same ones.
+and leave the guards as they were. The scalar twin, every index of which is checked, must give the same return code and
+pixels; where they are pixels, Pillow must accept the file and give the same ones.
 Last answer: see docs/kernels.md. Not shown: files larger than 200 x 200.
 
     python -m bench.fuzz [--files 20000] [--seed 0]
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
+from kernels.jpeg import twin
 from kernels.jpeg.decoder import JpegDecoder
 from kernels.jpeg.frame import HEIGHT, OK, WIDTH
 from kernels.reference import decode_rgb
@@ -124,17 +126,26 @@ def disagreement(decoder: JpegDecoder, file: bytes, rng: np.random.Generator) ->
         return "left out: large"
     left, right = sorted(rng.choice(width + 1, 2, replace=False).tolist())
     top, bottom = sorted(rng.choice(height + 1, 2, replace=False).tolist())
+    code, pixels = twin.decode(decoder, file)
     verdict = "left to the library"
-    for box in ((0, 0, width, height), (left, top, right, bottom)):
-        if decoder.header(data) != OK or decoder.pixels(box) != OK:
+    boxes = ((0, 0, width, height), (left, top, right, bottom))
+    for box in boxes:
+        decoder.header(data)
+        got = decoder.pixels(box)
+        if box == boxes[0] and got != code:
+            return f"WRONG: return code {got}, the twin's is {code}"
+        if got != OK:
             continue
+        part = view(decoder.region())
+        if code == OK and not np.array_equal(part, pixels[box[1] : box[3], box[0] : box[2]]):
+            return "WRONG: other pixels than the twin"
         try:
             expected = decode_rgb(file)
         except ImageError as error:
             return f"WRONG: pixels, where Pillow says: {error}"
-        if not np.array_equal(view(decoder.region()), expected[box[1] : box[3], box[0] : box[2]]):
+        if not np.array_equal(part, expected[box[1] : box[3], box[0] : box[2]]):
             return "WRONG: other pixels than Pillow"
-        verdict = "same pixels as Pillow"
+        verdict = "same pixels as the twin and Pillow"
     return verdict
 
 

@@ -21,18 +21,27 @@ if _target is not None:  # for the whole process: only ever by request, in tests
 _INNER: Any = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
+def checked(function: Function) -> Function:
+    """As `njit`, with every index checked: for the twins of kernels that check none."""
+    return _compiled(function, boundscheck=True)
+
+
 def njit(function: Function) -> Function:
     """Compile at the first call, keep the result on disk, release the GIL while it runs.
 
     Lazy, not by signature: importing stays cheap, and `kernels.warm` compiles everything with progress.
     Division by zero gives inf or NaN as in NumPy. With NUMBA_DISABLE_JIT=1 the function is returned as it is.
     """
+    return _compiled(function)
+
+
+def _compiled(function: Function, **options: Any) -> Function:
     if _config.DISABLE_JIT:
         return function
     before = _config.CACHE_DIR
     _config.CACHE_DIR = cache_folder(INSTRUCTION_SET)  # read once, when the dispatcher is made
     try:
-        return cast(Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+        return cast(Function, numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function))
     finally:
         _config.CACHE_DIR = before
 
