@@ -1,7 +1,8 @@
 """Where compiled kernels are kept.
 
-numba's own choice of folder has two traps: its key ignores our instruction-set switch, and it does not notice when a
-*called* module changes. So the folder's name carries both: ``<user cache>/kernels/<instruction set>-<digest>``.
+numba's own choice of folder has traps: its key ignores our instruction-set switch and NUMBA_BOUNDSCHECK, and it does
+not notice when a *called* module changes. So the folder's name carries all of it:
+``<user cache>/kernels/<instruction set>-<digest>``.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numba
+from numba.core import config
 from platformdirs import user_cache_dir
+
+_config: Any = config  # numba sets its attributes at run time
 
 #: Set this to move the cache; numba's own variable works as well.
 FOLDER_VARIABLES = ("ENGINE_KERNEL_CACHE", "NUMBA_CACHE_DIR")
@@ -22,7 +27,7 @@ FOLDER_VARIABLES = ("ENGINE_KERNEL_CACHE", "NUMBA_CACHE_DIR")
 @cache
 def cache_folder(instruction_set: str) -> str:
     """The first writable folder for this instruction set and these sources; the same in every process of a run."""
-    name = f"{instruction_set}-{sources_digest()}"
+    name = f"{instruction_set}-{sources_digest()}" + ("-checked" if _config.BOUNDSCHECK else "")
     for base in _bases():
         folder = base / name
         if _is_writable(folder):

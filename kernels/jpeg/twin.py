@@ -68,7 +68,7 @@ def decode(decoder: JpegDecoder, data: bytes) -> tuple[int, Array]:
     if not is_exact:
         return UNSUPPORTED, np.zeros((0, 0, 3), np.uint8)
     rgb = np.zeros((int(frame[HEIGHT]), int(frame[WIDTH]), 3), np.uint8)
-    to_rgb(frame, *planes, rgb)
+    to_rgb(frame, planes[0], planes[1], planes[2], rgb)
     return OK, rgb
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +173,14 @@ def test_the_scalar_twin_gives_the_same_answer_to_damaged_files() -> None:
     verdicts = [assert_twin_agrees(file) for file in damaged_files(250, seed=3)]
     assert verdicts.count("pixels") > 5
     assert verdicts.count("refused") > 5
+
+
+def test_no_array_of_the_kernels_is_indexed_beyond_its_ends() -> None:
+    """The kernels compiled with NUMBA_BOUNDSCHECK over the fuzz run's first files: an index error ends the process."""
+    command = [sys.executable, "-m", "bench.fuzz", "--files", "150", "--seed", "5"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        command, env={**os.environ, "NUMBA_BOUNDSCHECK": "1"}, cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "same pixels as the twin and Pillow" in done.stdout
