@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 
+from engine.pyacl_stubs import absence
 from engine.pyacl_stubs.process import PROCESS
 from engine.pyacl_stubs.profile import Profile, ProfileError, load_profile, profile_names
 from engine.pyacl_stubs.report import Report
@@ -37,6 +38,7 @@ def configure(settings: Settings) -> None:
     Raises ProfileError for an unknown profile, RuntimeError after init.
     """
     PROCESS.configure(settings)
+    absence.take_away(settings.absent)
 
 
 def install() -> None:
@@ -54,3 +56,4 @@ def reports() -> list[Report]:
 def reset() -> None:
     """Forget all state, as if the process were fresh. For tests: real pyACL can be initialised only once."""
     PROCESS.reset()
+    absence.give_back()

@@ -46,12 +46,13 @@ def entry(name: str, failed: Failed = only_code, needs_init: bool = True) -> Cal
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         kinds = _argument_kinds(function)
+        n_required = _n_required(function)
         run: Callable[..., R] = function
 
         @functools.wraps(function)
         def call(*args: Any) -> Any:
             if tuple(map(type, args)) != kinds:
-                args = _converted(name, args, kinds)
+                args = _converted(name, args, kinds, n_required)
             try:
                 if needs_init and (PROCESS.state != "ready" or FORKED.is_child):
                     PROCESS.check_ready()
@@ -75,13 +76,21 @@ def _argument_kinds(function: Callable[..., Any]) -> tuple[type | None, ...]:
     return tuple(hints[p] if hints.get(p) in exact else None for p in inspect.signature(function).parameters)
 
 
-def _converted(name: str, args: tuple[Any, ...], kinds: tuple[type | None, ...]) -> tuple[Any, ...]:
-    """Integers of other types as int. Raises TypeError for what pyACL's argument parser refuses."""
+def _n_required(function: Callable[..., Any]) -> int:
+    parameters = inspect.signature(function).parameters.values()
+    return sum(parameter.default is inspect.Parameter.empty for parameter in parameters)
+
+
+def _converted(name: str, args: tuple[Any, ...], kinds: tuple[type | None, ...], n_required: int) -> tuple[Any, ...]:
+    """Integers of other types as int. Raises what pyACL's argument parser does (settings: argument_error)."""
+    refused = TypeError if PROCESS.settings.argument_error == "TypeError" else RuntimeError
+    if not n_required <= len(args) <= len(kinds):
+        raise refused(f"{name}() takes {len(kinds)} arguments, {len(args)} were given")
     fixed = list(args)
     for i, (value, kind) in enumerate(zip(args, kinds, strict=False)):
         if kind is None or isinstance(value, kind):
             continue
         if kind is not int or not hasattr(value, "__index__"):
-            raise TypeError(f"{name}() argument {i + 1} must be {kind.__name__}, not {type(value).__name__}")
+            raise refused(f"{name}() argument {i + 1} must be {kind.__name__}, not {type(value).__name__}")
         fixed[i] = operator.index(value)
     return tuple(fixed)

@@ -63,12 +63,19 @@ class Settings:
     host_to_host_async: str = "call"
     #: get_recent_err_msg forgets the message once it was read.
     err_msg_is_consumed: bool = True
+    #: synchronize_event tells the errors of the event's stream; else only synchronising the stream does.
+    event_sync_tells_errors: bool = True
+    #: What a wrong number or type of arguments raises: "TypeError", as the open wrapper does, or "RuntimeError".
+    argument_error: str = "TypeError"
+    #: Functions that this CANN does not have yet, e.g. "acl.get_recent_err_msg,acl.rt.create_stream_with_config".
+    absent: str = ""
 
     def __post_init__(self) -> None:
         _require_one_of("strictness", self.strictness, STRICTNESS)
         _require_one_of("clock", self.clock, ("real", "virtual"))
         _require_one_of("pageable_async", self.pageable_async, ("async", "blocks"))
         _require_one_of("host_to_host_async", self.host_to_host_async, ("call", "execution"))
+        _require_one_of("argument_error", self.argument_error, ("TypeError", "RuntimeError"))
         parse_speeds(self.speeds)
         if not 1 <= self.n_devices <= 64:
             raise ValueError(f"n_devices must be 1..64, got {self.n_devices}")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import numpy as np
 import pytest
 
 from engine import pyacl_stubs
-from engine.pyacl_stubs import ProfileError, Settings, load_profile, profile_names
+from engine.pyacl_stubs import ProfileError, Settings, load_profile, profile_names, settings
 from engine.pyacl_stubs.om import OmVariant, build_om
 from engine.pyacl_stubs.settings import settings_from_environment
 from tests.simulator.conftest import Start
@@ -194,3 +198,86 @@ class TestUncertain:
         acl.rt.free(1)
         assert acl.get_recent_err_msg() is not None
         assert (acl.get_recent_err_msg() is None) == is_consumed
+
+    @pytest.mark.parametrize("code", [507012, 107019])
+    def test_the_code_of_a_report_that_does_not_come(self, start: Start, code: int) -> None:
+        """Either, on a thread that is subscribed."""
+        rt = start(strictness="documented", report_timeout_code=code).rt
+        assert rt.subscribe_report(threading.get_ident(), 0) == 0
+        assert rt.process_report(1) == code
+
+    @pytest.mark.parametrize("code", [100000, 145012])
+    def test_the_code_of_a_buffer_that_is_too_small(self, start: Start, tiny_om: Callable[..., str], code: int) -> None:
+        """Either."""
+        bench = Bench(start(strictness="documented", buffer_size_code=code), tiny_om(16))
+        buffer = bench.acl.mdl.get_dataset_buffer(bench.sets[0], 0)
+        bench.acl.update_data_buffer(buffer, bench.acl.get_data_buffer_addr(buffer), 64)
+        assert bench.acl.mdl.execute(bench.models[0], *bench.sets) == code
+
+    @pytest.mark.parametrize("code", [507000, 100001])
+    def test_the_code_in_a_forked_child(self, start: Start, code: int) -> None:
+        """Either."""
+        acl = start(strictness="documented", forked_code=code)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if acl.rt.malloc(64, 0) == (0, code) else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+
+    @pytest.mark.parametrize("tells", [True, False])
+    def test_an_event_tells_the_errors_of_its_stream(
+        self, start: Start, tiny_om: Callable[..., str], tells: bool
+    ) -> None:
+        """Or only the stream does."""
+        faults = "acl.mdl.execute_async:1=507011@queue"
+        bench = Bench(start(strictness="documented", event_sync_tells_errors=tells, faults=faults), tiny_om())
+        bench.execute(0)
+        event = bench.mark(0)
+        codes = bench.acl.rt.synchronize_event(event), bench.acl.rt.synchronize_stream(0)
+        assert codes == ((507011, 0) if tells else (0, 507011))
+
+    @pytest.mark.parametrize("error", [TypeError, RuntimeError])
+    def test_what_wrong_arguments_raise(self, start: Start, error: type[Exception]) -> None:
+        """Either, for types and for their number."""
+        acl = start(strictness="documented", argument_error=error.__name__)
+        for arguments in ((None, 0), (64,), (64, 0, 0)):
+            with pytest.raises(error, match=r"acl\.rt\.malloc"):
+                acl.rt.malloc(*arguments)
+
+    @pytest.mark.parametrize("hold", [True, False])
+    def test_a_blocking_execute_holds_the_gil(self, start: Start, tiny_om: Callable[..., str], hold: bool) -> None:
+        """Or lets other threads run: one that counts stands still, or does not."""
+        bench = Bench(start(strictness="documented", clock="real", hold_gil=hold), tiny_om(16))
+        times: list[int] = []
+        is_over = threading.Event()
+
+        def tick() -> None:
+            while not is_over.wait(0.001):
+                times.append(time.perf_counter_ns())
+
+        ticker = threading.Thread(target=tick)
+        ticker.start()
+        began_ns = time.perf_counter_ns()
+        assert bench.acl.mdl.execute(bench.models[0], *bench.sets) == 0  # 96 ms
+        ended_ns = time.perf_counter_ns()
+        is_over.set()
+        ticker.join()
+        middle = [t for t in times if began_ns + 20_000_000 < t < ended_ns - 20_000_000]
+        assert (len(middle) == 0) == hold
+
+    def test_functions_of_newer_versions_can_be_absent(self, start: Start) -> None:
+        """Programs that look before they call find nothing; afterwards all are back."""
+        acl = start(strictness="documented", absent="acl.get_recent_err_msg, acl.rt.create_stream_with_config")
+        assert not hasattr(acl, "get_recent_err_msg")
+        assert not hasattr(acl.rt, "create_stream_with_config")
+        pyacl_stubs.reset()
+        assert hasattr(acl, "get_recent_err_msg")
+        with pytest.raises(ValueError, match=r"absent: there is no acl\.rt\.fly"):
+            pyacl_stubs.configure(Settings(absent="acl.rt.fly"))
+
+    def test_every_switch_is_tested(self) -> None:
+        """This class names each field under "uncertain"."""
+        source = Path(settings.__file__).read_text().partition("# --- uncertain")[2]
+        fields = re.findall(r"^    (\w+): \w+ = ", source.partition("def __post_init__")[0], re.MULTILINE)
+        assert len(fields) >= 12
+        tested = inspect.getsource(TestUncertain)
+        assert [name for name in [*fields, "hold_gil"] if f"{name}=" not in tested] == []
