@@ -212,7 +212,7 @@ def _decoders(facts: Facts, threshold: float = SATURATED) -> Verdict | None:
         return Verdict(
             "read-bound",
             f"{evidence}; {_percent(facts.read_share)} of their time they wait for the disk",
-            "a faster disk, files in the page cache, one packed file (engine pack), or more --workers to overlap reads",
+            "a faster disk, the page cache, a packed file (engine preprocess --format packed), or more --workers",
         )
     return Verdict("decode-bound", evidence, _decoders_remedy(facts))
 
@@ -221,7 +221,7 @@ def _decoders_remedy(facts: Facts) -> str:
     """How many decoders the chips would need, where the host's cores allow more."""
     setting = facts.setting
     n = setting.sizes.n_decoders
-    cheaper = "ready tensors as --data (engine pack)"
+    cheaper = "a packed file as --data (engine preprocess --format packed)"
     if facts.cores_used >= CORES_FULL * setting.n_cores:
         return f"all {setting.n_cores} cores are in use: more cores, or {cheaper}"
     if facts.decoders_got < CORE_SHARED:
