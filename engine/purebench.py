@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.backends.base import Backend, Completion, Device, DeviceJob
-from engine.errors import DeviceError, EngineError, ModelError
+from engine.backends.base import Backend, Completion, DeviceJob
+from engine.errors import DeviceError, ModelError
 from engine.feeder import BACKEND_FILES
 from engine.isolated import call_isolated
 from engine.presets import find_preset
@@ -22,6 +23,8 @@ Array = npt.NDArray[Any]
 
 #: Rows that are kept in memory, so that no batch finds its input in the processor's cache.
 LEAST_ROWS = 32
+#: Seconds between looks at a chip that is to be waited for.
+POLL_S = 0.25
 PERCENTILES = (50, 90, 95, 99)
 
 
@@ -32,6 +35,7 @@ class PureBenchJob:
     backend : name of the backend        devices : what to load on which chips, with batch and window
     rounds : measured batches per chip   warm_up : batches before them, not measured
     input : real, random or zeros        data : samples for real ones; None makes some
+    stall_timeout : seconds without a completed batch after which a chip is taken to hang
     """
 
     backend: str
@@ -41,6 +45,7 @@ class PureBenchJob:
     input: str = "real"
     data: Path | None = None
     preset: str = "resnet"
+    stall_timeout: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ def check_shape(backend: Backend, preset: str) -> None:
 def _all_chips(job: PureBenchJob, backend: Backend, rows: Array) -> dict[int, ChipTimes]:
     """Run all chips at once, each from a thread that submits and one that waits."""
     start = threading.Barrier(len(backend.devices))
-    lanes = {n: _Lane(device, backend, rows, job, start) for n, device in backend.devices.items()}
+    lanes = {n: _Lane(n, backend, rows, job, start) for n in backend.devices}
     for lane in lanes.values():
         lane.start()
     return {number: lane.finish() for number, lane in lanes.items()}
@@ -156,16 +161,15 @@ def _all_chips(job: PureBenchJob, backend: Backend, rows: Array) -> dict[int, Ch
 class _Lane:
     """One chip and its two threads."""
 
-    def __init__(
-        self, device: Device, backend: Backend, rows: Array, job: PureBenchJob, start: threading.Barrier
-    ) -> None:
-        self._device = device
+    def __init__(self, number: int, backend: Backend, rows: Array, job: PureBenchJob, start: threading.Barrier) -> None:
+        self._number, self._device = number, backend.devices[number]
+        self._stall_ns = int(job.stall_timeout * 1e9)
         self._batch, self._n_classes = backend.model.batch, backend.model.n_classes
         self._rows, self._window = rows, job.devices.window
         self._n_warm, self._n_batches = max(1, job.warm_up), max(1, job.warm_up) + job.rounds
         self._start = start
         self._completions: list[Completion] = []
-        self._error: EngineError | None = None
+        self._error: Exception | None = None
         self._threads = [threading.Thread(target=f, daemon=True) for f in (self._submit, self._wait)]
 
     def start(self) -> None:
@@ -173,8 +177,18 @@ class _Lane:
             thread.start()
 
     def finish(self) -> ChipTimes:
-        """The chip's times. Raises the DeviceError that ended one of the threads."""
-        self._threads[1].join()
+        """The chip's times. Raises what ended one of the threads, and DeviceError for a chip that hangs."""
+        n_seen, since_ns = -1, 0
+        while self._threads[1].is_alive():
+            if len(self._completions) != n_seen:
+                n_seen, since_ns = len(self._completions), time.perf_counter_ns()
+            elif time.perf_counter_ns() - since_ns > self._stall_ns:
+                raise DeviceError(
+                    f"chip {self._number} has completed no batch for {self._stall_ns / 1e9:g} s (batch {n_seen + 1}): "
+                    "it hangs; reset it, or raise --stall-timeout",
+                    chip=self._number,
+                )
+            self._threads[1].join(POLL_S)
         if self._error is not None:
             raise self._error
         self._threads[0].join()
@@ -193,7 +207,7 @@ class _Lane:
                 first = (i % n_places) * self._batch
                 self._device.submit(self._rows[first : first + self._batch], outs[i % len(outs)])
             self._device.close_input()
-        except DeviceError as error:
+        except Exception as error:
             self._error = error
             self._device.close_input()  # lets the other thread end
 
@@ -201,5 +215,5 @@ class _Lane:
         try:
             while (completion := self._device.wait()) is not None:
                 self._completions.append(completion)
-        except DeviceError as error:
+        except Exception as error:
             self._error = error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import host
 from engine.backends.base import DeviceJob
-from engine.config import DEFAULT_PROFILE, RunConfig
+from engine.config import DEFAULT_PROFILE, SIMULATED_CHIPS, RunConfig
 from engine.errors import ConfigError, ModelError
 from engine.models import BUILT_IN, Model, Target, resolve_model, simulated_soc
 from engine.presets import find_preset
@@ -36,14 +36,25 @@ class BenchRequest:
     preset: str = "resnet"
     window: int = 2
     profile: str = DEFAULT_PROFILE
+    sim_chips: int = SIMULATED_CHIPS
+    sim_faults: str = ""
+    sim_slow: str = ""
+    stall_timeout: float = 60.0
 
 
 def plan_jobs(request: BenchRequest) -> list[PureBenchJob]:
     """One job per batch size; raises what is wrong with the models before anything is measured."""
     spec = find_preset(request.preset)
     soc = simulated_soc(request.profile) if request.backend == "sim" else ""
-    models = models_by_batch(request.model, request.batches, request.backend, Target(1, spec.crop, soc))
-    config = RunConfig(Path(), backend=request.backend, devices=request.devices, profile=request.profile)
+    models = models_by_batch(request.model, request.batches, request.backend, Target(1, spec.crop, soc, spec))
+    config = RunConfig(
+        Path(),
+        backend=request.backend,
+        profile=request.profile,
+        sim_chips=request.sim_chips,
+        sim_faults=request.sim_faults,
+        sim_slow=request.sim_slow,
+    )
     n_threads = max(1, host.n_cores() // len(request.devices))
     options = simulator_options(config)
     return [
@@ -55,6 +66,7 @@ def plan_jobs(request: BenchRequest) -> list[PureBenchJob]:
             request.input,
             request.data,
             request.preset,
+            request.stall_timeout,
         )
         for batch, model in models.items()
     ]
@@ -83,9 +95,7 @@ def models_by_batch(model: str, batches: Sequence[int], backend: str, target: Ta
             f"no {', no '.join(absent)}: each batch size needs a file of its own; compile them "
             "(engine compile X.onnx --batch ...) or leave those sizes out of --batch"
         )
-    return {
-        batch: resolve_model(file, backend, Target(batch, target.side, target.soc)) for batch, file in files.items()
-    }
+    return {batch: resolve_model(file, backend, replace(target, batch=batch)) for batch, file in files.items()}
 
 
 def file_for(model: str, batch: int) -> str:

@@ -138,7 +138,7 @@ def score_side(side: Side, data: Path, n: int) -> Scores:
     spec = find_preset(side.preset)
     batch = side.batch or _batch_of(side.model)
     soc = simulated_soc(side.profile) if backend == "sim" else ""
-    model = resolve_model(side.model, backend, Target(batch, spec.crop, soc))
+    model = resolve_model(side.model, backend, Target(batch, spec.crop, soc, spec))
     options = simulator_options(RunConfig(Path(), backend=backend, profile=side.profile))
     job = DeviceJob(model.path, (side.device,), batch, 1, host.n_cores(), spec.crop, options)
     scores = call_isolated(_score, (backend, job, side.preset), data, n)

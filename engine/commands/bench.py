@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.options import PATH
-from engine.config import DEFAULT_PROFILE
+from engine.config import DEFAULT_PROFILE, SIMULATED_CHIPS
 from engine.terminal import say
 
 if TYPE_CHECKING:
@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 @click.option("--preset", default="resnet", show_default=True, help="Preprocessing of the images.")
 @click.option("--window", default=2, show_default=True, type=click.IntRange(1, 64), help="Batches in flight per chip.")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Rates of the simulated chips.")
+@click.option("--sim-chips", default=SIMULATED_CHIPS, show_default=True, type=click.IntRange(1, 64), help="How many.")
+@click.option("--sim-faults", default="", help="Faults of the simulated chips: FILE.toml, or CALL:N/CHIP=WHAT;...")
+@click.option("--sim-slow", default="", help="Slower simulated chips, e.g. 2=0.5: chip 2 at half speed.")
+@click.option(
+    "--stall-timeout",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(1),
+    help="Seconds without a completed batch after which a chip is taken to hang.",
+)
 @click.option("--out", type=PATH, default=Path("result"), show_default=True, help="Folder for the result files.")
 @click.option("--json", "json_path", type=PATH, help="Also write everything as JSON.")
 def command(batch: str, json_path: Path | None, **options: Any) -> None:

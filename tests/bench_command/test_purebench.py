@@ -96,6 +96,19 @@ def test_a_dynamic_model_is_measured_at_each_of_its_sizes(tmp_path: Path) -> Non
     assert (bad.returncode, bad.stderr.count("\n")) == (4, 1), bad.stderr
 
 
+def test_a_slow_chip_and_a_hung_one_are_told(tmp_path: Path) -> None:
+    words = ["--model", "fingerprint", "--backend", "sim", "--batch", 4, "--input", "zeros", "--out", tmp_path]
+    slow = run_engine("bench", *words, "--rounds", 4, "--sim-slow", "2=0.5", "--json", tmp_path / "b.json")
+    assert slow.returncode == 0, slow.stderr
+    assert "SLOW at batch 4: chip 2 83.73 images/s, the fastest 167.46: busy, hot, or throttled?\n" in slow.stdout
+    whole = json.loads((tmp_path / "b.json").read_text())["batches"][0]["interface_per_s"]
+    assert whole == pytest.approx(3.5 * 167.46, rel=1e-3)
+    faults = ["--sim-faults", "acl.mdl.execute_async:4/1=hang", "--stall-timeout", 2]
+    hung = run_engine("bench", *words, *faults)
+    assert (hung.returncode, hung.stderr.count("\n")) == (5, 1), hung.stderr
+    assert "chip 1 has completed no batch for 2 s" in hung.stderr
+
+
 def test_ctrl_c_ends_the_benchmark_at_once_and_leaves_no_process(tmp_path: Path) -> None:
     words = ["--model", "fingerprint", "--backend", "sim", "--batch", 32, "--rounds", 100_000, "--input", "zeros"]
     process = subprocess.Popen(engine_command("bench", *words, "--out", tmp_path), stderr=subprocess.PIPE, text=True)
