@@ -38,10 +38,11 @@ def run_script(
 @pytest.mark.parametrize("script", SCRIPTS, ids=[script.stem for script in SCRIPTS])
 def test_a_program_of_the_usual_shape_runs_unchanged(script: Path, tmp_path: Path) -> None:
     """Strict mode finds nothing; the program checks its own results."""
-    om = tmp_path / "m.om"
+    om, dynamic = tmp_path / "m.om", tmp_path / "dynamic.om"
     build_om("fingerprint", om, 2, image=(3, 8, 8))
+    build_om("fingerprint", dynamic, 4, image=(3, 8, 8), variant=OmVariant(gears=(1, 2, 4)))
     options = ("--strictness", "strict", "--fail-on-report", "--profile", "squeezenet1_1-310")
-    done = run_script(script, str(om), options=options)
+    done = run_script(script, str(om), str(dynamic), options=options)
     assert done.returncode == 0, done.stderr
     assert "PASS" in done.stdout
 
