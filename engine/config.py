@@ -54,6 +54,7 @@ class RunConfig:
     min_images: int = 0
     publish: bool = False
     inject: str = ""
+    trace: Path | None = None
     out: Path = Path("result")
     dump: str | None = None
     measure_ceiling: bool = False

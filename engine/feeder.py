@@ -106,6 +106,7 @@ class SlotTally:
         self.submitted_ns = time.perf_counter_ns()
         self.n_complete = 0
         self.h2d_ns = self.execute_ns = self.d2h_ns = 0
+        self.batches: list[list[int]] = []
 
     def add(self, completion: Completion) -> Done | None:
         """Count a batch; the slot's Done once it was the last."""
@@ -113,11 +114,15 @@ class SlotTally:
         self.h2d_ns += completion.h2d_ns
         self.execute_ns += completion.execute_ns
         self.d2h_ns += completion.d2h_ns
+        if completion.began_ns:
+            h2d, execute, d2h = completion.began_ns
+            ns = completion.h2d_ns, completion.execute_ns, completion.d2h_ns
+            self.batches.append([h2d, ns[0], execute, ns[1], d2h, ns[2]])
         if self.n_complete < self.n_batches:
             return None
         run = self.run
         times = (self.submitted_ns, completion.done_ns, self.h2d_ns, self.execute_ns, self.d2h_ns)
-        return Done(run.slot, run.device, self.n_batches, *times, self.spent)
+        return Done(run.slot, run.device, self.n_batches, *times, self.spent, self.batches)
 
 
 class Lane:

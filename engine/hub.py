@@ -19,7 +19,8 @@ from engine.errors import DeviceError, WorkerError
 from engine.journal import Journal
 from engine.ledger import FAILED, SCORED, Ledger
 from engine.messages import RESTART, Attach, ChipLost, Done, Failed, Fill, Filled, Message, Opened, Run, Started
-from engine.tally import FilledSlot, RunTally
+from engine.stages_filled import FilledSlot
+from engine.tally import RunTally
 from engine.watchdog import HubGuard, Watchdog
 
 #: Slots that a decoder holds: the one it works on and the next, so that it never waits for the hub.
@@ -153,7 +154,7 @@ class Hub:
             slot = self._ledger.next_ready(device)
             assert slot is not None
             self._credit[device] -= 1
-            self._tally.sent_run()
+            self._tally.sent_run(self._filled[slot])
             self._watchdog.chip_got_work(device)
             self._feeders[device].send(Run(slot, len(self._ledger.positions(slot)), device))
 

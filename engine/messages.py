@@ -111,6 +111,7 @@ class Done(NamedTuple):
 
     submitted_ns, done_ns : the first batch was about to be submitted, the host learned that the last one is complete
     spent : `LapClock.reading` of the chip's submitting thread, at its last lap before this
+    batches : per batch, where the run is traced: (begin, duration) of h2d, execute and d2h in turn
     """
 
     slot: int
@@ -122,6 +123,7 @@ class Done(NamedTuple):
     execute_ns: int
     d2h_ns: int
     spent: list[int]
+    batches: list[list[int]]
 
 
 class ChipLost(NamedTuple):

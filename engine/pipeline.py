@@ -31,6 +31,7 @@ from engine.standins import StandIns
 from engine.startup import Startup
 from engine.tally import RunTally
 from engine.terminal import ending_signals
+from engine.trace import Trace
 from engine.watchdog import Watchdog
 from kernels.spec import PreprocessSpec
 from kernels.warm import warm
@@ -179,6 +180,7 @@ def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Aren
     collector = plan.stand_ins.collector((plan.index.labels + offset).astype(np.int32))
     restored = watcher.journal.restore(ledger, collector) if watcher.journal is not None else Totals()
     tally = RunTally.of(plan.device_job.devices)
+    tally.trace = Trace() if plan.device_job.is_traced else None
     hub = Hub(crew, arena, ledger, collector, tally)
     credit = slots_of_credit(plan.device_job.window, layout.images_per_slot // opened.batch)
     error: EngineError | None = None

@@ -25,6 +25,7 @@ from engine.pipeline import Outcome, Plan, run_pipeline
 from engine.presets import find_preset
 from engine.progress import Progress
 from engine.standins import parse_injection
+from engine.trace import Scene, check_trace_path, write_trace
 from kernels.spec import PreprocessSpec, TensorFormat
 from kernels.warm import warm
 
@@ -59,9 +60,19 @@ def execute(config: RunConfig, say: Callable[[str], None]) -> tuple[results.Repo
             best = max(ceilings, default=None)
             report = results.make_report(prepared.config, prepared.index, prepared.model, outcome, best)
             results.write(report, prepared.index, outcome)
+            if config.trace is not None:
+                _write_trace(config.trace, report, outcome)
             if journal is not None and outcome.n_settled == outcome.n_positions:
                 journal.discard()
     return report, outcome, prepared.index
+
+
+def _write_trace(path: Path, report: results.Report, outcome: Outcome) -> None:
+    tally, document = outcome.tally, report.document
+    assert tally.trace is not None
+    names = {process["pid"]: process["name"] for process in document["processes"]}
+    about = {key: document[key] for key in ("engine_version", "simulated", "profile")}
+    write_trace(path, tally.trace, Scene(tally.began_ns, outcome.layout.n_slots, names, about))
 
 
 @contextlib.contextmanager
@@ -106,6 +117,8 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     if config.limit is not None:
         index = index.first(config.limit)
     make_out_folder(config.out)
+    if config.trace is not None:
+        check_trace_path(config.trace)
     model = resolve_model(config.model, config.backend, target_of(config, spec))
     warm_up(spec, say)
     n_workers, n_threads = divide_cores(config)
@@ -113,6 +126,7 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     config = replace(config, workers=n_workers, repeat=repeat)
     options = simulator_options(config)
     job = DeviceJob(model.path, config.devices, config.batch, config.window, n_threads, spec.crop, options)
+    job = replace(job, is_traced=config.trace is not None)
     plan = Plan(
         index,
         model.name,

@@ -9,15 +9,16 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.crew import Crew, Member
 from engine.ledger import Ledger
 from engine.messages import IMAGE_TIMES, Done, Filled
+from engine.stages_filled import FilledSlot
 from engine.stages_latency import Latencies
 from engine.stages_processes import Processes, ThreadSums
 from engine.stages_series import Series
 from engine.stages_sums import ChipSums, StageSums, per_second
+from engine.trace import Trace, TracedSlot
 
 
 @dataclass
@@ -41,23 +42,6 @@ class ChipTally:
         self.last_read_ns = max(self.last_read_ns, filled.last_read_ns)
         self.last_filled_ns = max(self.last_filled_ns, filled.message.ended_ns)
         self.last_done_ns = max(self.last_done_ns, done.done_ns)
-
-
-@dataclass
-class FilledSlot:
-    """A slot between its decoder and its ranking.
-
-    times : (rows, 4) int64, columns `messages.IMAGE_TIMES`      sent_ns : when the hub sent it to the decoder
-    """
-
-    message: Filled
-    times: npt.NDArray[np.int64]
-    sent_ns: int
-
-    @property
-    def last_read_ns(self) -> int:
-        """When its last read ended."""
-        return int(self.times[-1, 0] + self.times[-1, 1])
 
 
 @dataclass(frozen=True)
@@ -102,6 +86,7 @@ class RunTally:
     last_result_ns: int = 0
     decode_paths: Counter[str] = field(default_factory=Counter)
     n_ready_most: int = 0
+    trace: Trace | None = None
     steady_began: Mark | None = None
     steady_ended: Mark | None = None
     _ledger: Ledger = field(default_factory=lambda: Ledger(0, 0, 1))
@@ -157,14 +142,15 @@ class RunTally:
         self._fill_sent_ns[slot] = now_ns = time.perf_counter_ns()
         self._slots_changed(now_ns)
 
-    def sent_run(self) -> None:
-        """A slot is sent to a feeder now."""
-        self._slots_changed(time.perf_counter_ns())
+    def sent_run(self, slot: FilledSlot) -> None:
+        """The slot is sent to a feeder now."""
+        slot.run_sent_ns = time.perf_counter_ns()
+        self._slots_changed(slot.run_sent_ns)
 
     def take_filled(self, decoder: Member, filled: Filled) -> FilledSlot:
         """A decoder filled a slot."""
         times = np.frombuffer(filled.times, np.int64).reshape(-1, len(IMAGE_TIMES))
-        slot = FilledSlot(filled, times, self._fill_sent_ns.pop(filled.slot))
+        slot = FilledSlot(filled, times, self._fill_sent_ns.pop(filled.slot), decoder.process.pid or 0)
         self.first_read_ns = min(self.first_read_ns or filled.began_ns, filled.began_ns)
         stages, (_, read, decode, resample) = self.stages, times.sum(axis=0).tolist()
         stages.n_decoded += len(times)
@@ -200,6 +186,8 @@ class RunTally:
         self.series.add_images(now_ns, len(rows))
         lane = self._lanes[done.device] = self.processes.thread(feeder, done.device, done.submitted_ns)
         lane.take(done.spent, self.began_ns)
+        if self.trace is not None:
+            self.trace.add(TracedSlot(slot, done, taken_up_ns, now_ns))
 
     def died(self, member: Member, cause: str) -> None:
         """A process ended during the run."""

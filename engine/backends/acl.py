@@ -24,12 +24,14 @@ import numpy as np
 
 from engine.backends.acl_calls import OUT_OF_MEMORY, Acl
 from engine.backends.acl_model import AclModel, describe
-from engine.backends.acl_staging import HOST_TO_DEVICE, POISON, Staging
+from engine.backends.acl_staging import HOST_TO_DEVICE, POISON, TIME_LINE, Staging
 from engine.backends.base import F32, Completion, Device, DeviceJob, Images
 from engine.errors import DeviceError, ModelError
 
 DEVICE_TO_HOST = 2
 MS_NS = 1e6
+#: Marks at which h2d, execute and d2h begin; each ends at the next.
+BEGINS = (0, 2, 3)
 #: Codes of load_from_file that say that the file is not for this chip or this version, and not that the chip failed.
 UNUSABLE_MODEL = frozenset({100003, 100005, 100006, 100012, 100013, 100014, 100015, 145002, 145006, 500002, 545001})
 
@@ -60,6 +62,7 @@ class AclDevice:
         for staging in self._staging:
             self._free.put(staging)
         self._lock = threading.Lock()
+        self._zero = self._zero_event() if job.is_traced else None
         self.error: DeviceError | None = None
 
     @property
@@ -98,7 +101,8 @@ class AclDevice:
             done_ns = time.perf_counter_ns()
             for mark in (1, 3):  # complete already: only tells the errors of its stream
                 self._acl.rt("synchronize_event", staging.marks[mark])
-            h2d, execute, d2h = (self._elapsed_ns(staging, i) for i in (0, 2, 3))
+            h2d, execute, d2h = (self._elapsed_ns(staging.marks[i], staging.marks[i + 1]) for i in BEGINS)
+            began_ns = self._began_ns(staging)
             if staging.has_no_scores(len(staging.out)):
                 self._acl.rt("synchronize_stream", self._execute)  # tells why, unless it does not know either
                 raise DeviceError(
@@ -113,7 +117,7 @@ class AclDevice:
                 raise self.error
             staging.out[:] = staging.scores[: len(staging.out)]
         self._free.put(staging)
-        return Completion(h2d, execute, d2h, done_ns)
+        return Completion(h2d, execute, d2h, done_ns, began_ns)
 
     def close_input(self) -> None:
         self._in_flight.put(None)
@@ -134,6 +138,8 @@ class AclDevice:
         mdl("destroy_desc", self._desc)
         for staging in self._staging:
             staging.release()
+        if self._zero is not None:
+            rt("destroy_event", self._zero[0])
         for stream in streams:
             rt("destroy_stream", stream)
         rt("destroy_context", self._context)
@@ -201,9 +207,22 @@ class AclDevice:
         self._acl.rt("stream_wait_event", then, event)
         self._acl.rt("reset_event", event, then)
 
-    def _elapsed_ns(self, staging: Staging, first_mark: int) -> int:
-        begin, end = staging.marks[first_mark], staging.marks[first_mark + 1]
+    def _elapsed_ns(self, begin: int, end: int) -> int:
         return int(self._acl.rt("event_elapsed_time", begin, end) * MS_NS)
+
+    def _zero_event(self) -> tuple[int, int]:
+        """An event that is complete, and when it was on the host's clock: the chip's clock is read from there."""
+        event = self._acl.rt("create_event_with_flag", TIME_LINE)
+        self._acl.rt("record_event", event, self._h2d)
+        self._acl.rt("synchronize_event", event)
+        return event, time.perf_counter_ns()
+
+    def _began_ns(self, staging: Staging) -> tuple[int, ...]:
+        """When h2d, execute and d2h of this batch began, where that is wanted."""
+        if self._zero is None:
+            return ()
+        event, at_ns = self._zero
+        return tuple(at_ns + self._elapsed_ns(event, staging.marks[i]) for i in BEGINS)
 
 
 class AclBackend:

@@ -22,6 +22,7 @@ class DeviceJob:
     batch : images per execution        window : batches in flight per chip
     n_threads : CPU threads per device, for backends that compute on the host
     options : of one backend only (the simulator's profile and settings)
+    is_traced : tell when each copy and execution began
     process_number : 0, or how many processes were started before to drive these chips
     """
 
@@ -33,6 +34,7 @@ class DeviceJob:
     side: int
     options: dict[str, Any]
     process_number: int = 0
+    is_traced: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,16 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Completion:
-    """One executed batch: device times, and when the host learned of it."""
+    """One executed batch: device times, and when the host learned of it.
+
+    began_ns : when h2d, execute and d2h began, on the host's clock; empty unless the job is traced
+    """
 
     h2d_ns: int
     execute_ns: int
     d2h_ns: int
     done_ns: int
+    began_ns: tuple[int, ...] = ()
 
 
 class Device(Protocol):

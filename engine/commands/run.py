@@ -64,6 +64,7 @@ from engine.terminal import say, warn
 @click.option("--dump", type=click.Choice(DUMP_FORMATS), help="Write each image's scores as the old tools do.")
 @click.option("--measure-ceiling", is_flag=True, help="First measure the decoders alone, for a few seconds.")
 @click.option("--what-if", is_flag=True, help="Measure each part alone for a few seconds, instead of a run.")
+@click.option("--trace", type=PATH, help="Write what each process and chip did when, for ui.perfetto.dev.")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Rates of the simulated chips; or publish.")
 @click.option(
     "--sim-chips",
