@@ -83,6 +83,14 @@ def atomic_write(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_report(path: Path, data: bytes) -> None:
+    """`atomic_write` of a file that the user named; ResourceError where it cannot be written."""
+    try:
+        atomic_write(path, data)
+    except OSError as error:
+        raise ResourceError(f"{path} cannot be written: {error.strerror}: choose another place") from error
+
+
 @contextmanager
 def atomic_path(path: Path, need_bytes: int | None = None) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place on success and is removed otherwise.

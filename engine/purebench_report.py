@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import __version__, host
-from engine.files import atomic_write
+from engine.files import atomic_write, write_report
 from engine.purebench import PERCENTILES, BatchBench
 
 STAGES = ("h2d", "execute", "d2h")
@@ -164,4 +164,4 @@ def _batch_document(bench: BatchBench) -> dict[str, Any]:
 
 def write_json(benches: Sequence[BatchBench], path: Path, rounds: int, warm_up: int) -> None:
     """The document as a file."""
-    atomic_write(path, (json.dumps(document(benches, rounds, warm_up), indent=2) + "\n").encode())
+    write_report(path, (json.dumps(document(benches, rounds, warm_up), indent=2) + "\n").encode())

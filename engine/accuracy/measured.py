@@ -63,8 +63,21 @@ def read_measured(path: Path) -> Measured:
         return _of_json(path)
     images = read_predictions(path)
     n = len(images.keys)
+    _require_whole(path, n)
     counts = {k: int(np.count_nonzero((images.ranks >= 1) & (images.ranks <= k))) for k in (1, 5)}
     return Measured(str(path), n, {k: (count, count) for k, count in counts.items()}, images)
+
+
+def _require_whole(path: Path, n: int) -> None:
+    """DataError where the run.json beside the file says another number of images: the file was cut or changed."""
+    try:
+        expected = json.loads((path.parent / "run.json").read_text())["dataset"]["n_images"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # a predictions.csv on its own
+    if path.name == "predictions.csv" and expected != n:
+        raise DataError(
+            f"{path} holds {n} images but its run.json says {expected}: it was cut or changed; run it again"
+        )
 
 
 def read_predictions(path: Path) -> Images:
@@ -101,7 +114,7 @@ def _take(images: Images, i: int, row: dict[str, str], path: Path) -> None:
         ids = [int(word) for word in row["top5_ids"].split()]
         images.top_ids[i, : len(ids)] = ids
     except (KeyError, ValueError, AttributeError, TypeError, OverflowError) as error:
-        raise DataError(f"{path}:{i + 2} is no line of a predictions.csv ({error}): {NEEDED}") from error
+        raise DataError(f"{path}:{i + 2} is no whole line of a predictions.csv: {NEEDED}") from error
 
 
 def _of_json(path: Path) -> Measured:

@@ -66,7 +66,7 @@ def command(
     from engine.accuracy.measured import read_measured
     from engine.accuracy.references import custom_reference, find_reference
     from engine.errors import ConfigError
-    from engine.files import atomic_write
+    from engine.files import write_report
 
     if (reference is None) == (top1 is None and top5 is None):
         raise ConfigError("compare with what? give --reference MODEL (or another run), or --top1 and --top5")
@@ -79,7 +79,7 @@ def command(
     else:
         comparison = compare(measured, find_reference(reference, weights), gate)
     if out is not None:
-        atomic_write(out, (json.dumps(comparison.document, indent=2) + "\n").encode("utf-8", "surrogateescape"))
+        write_report(out, (json.dumps(comparison.document, indent=2) + "\n").encode("utf-8", "surrogateescape"))
     _tell(comparison)
     comparison.raise_for_verdict()
 

@@ -40,7 +40,7 @@ def command(result: Path, images: int, labels_only: bool, out: Path | None, **op
     from engine.accuracy.diagnose import diagnose, document
     from engine.accuracy.measured import read_measured
     from engine.errors import DataError
-    from engine.files import atomic_write
+    from engine.files import write_report
 
     measured = read_measured(result)
     if measured.images is None:
@@ -51,7 +51,7 @@ def command(result: Path, images: int, labels_only: bool, out: Path | None, **op
     diagnosis = diagnose(measured.images, offset, rerun, warn)
     diagnosis.skipped = diagnosis.skipped or skipped
     if out is not None:
-        atomic_write(out, (json.dumps(document(diagnosis), indent=2) + "\n").encode())
+        write_report(out, (json.dumps(document(diagnosis), indent=2) + "\n").encode())
     _tell(diagnosis)
 
 

@@ -70,14 +70,14 @@ def command(
     import json
 
     from engine.accuracy.parity import ParityGate, Side, compare_scores, score_side
-    from engine.files import atomic_write
+    from engine.files import write_report
 
     sides = Side(a, backend_a, preset, profile=profile), Side(b, backend_b, preset_b or preset, profile=profile)
     gate = ParityGate(min_cosine, min_agreement, max_abs)
     parity = compare_scores(*(score_side(side, data, images) for side in sides))
     if out is not None:
         text = json.dumps(parity.document(gate), indent=2) + "\n"
-        atomic_write(out, text.encode("utf-8", "surrogateescape"))
+        write_report(out, text.encode("utf-8", "surrogateescape"))
     _tell(parity)
     parity.raise_for_gate(gate)
     say("within the gates")

@@ -50,7 +50,7 @@ def command(dump: Path, labels: Path, out: Path, predictions: Path | None, **opt
     import json
 
     from engine.accuracy.score import ScoreOptions, score_dumps
-    from engine.files import atomic_write
+    from engine.files import write_report
     from engine.results import predictions_csv
 
     score = score_dumps(
@@ -64,10 +64,10 @@ def command(dump: Path, labels: Path, out: Path, predictions: Path | None, **opt
             ties=str(options["ties"]),
         ),
     )
-    atomic_write(out, json.dumps(score.document).encode())
+    write_report(out, json.dumps(score.document).encode())
     if predictions is not None:
         text = predictions_csv(score.index, score.predictions)
-        atomic_write(predictions, text.encode("utf-8", "surrogateescape"))
+        write_report(predictions, text.encode("utf-8", "surrogateescape"))
     for note in score.notes:
         warn(note)
     _tell(score, out)

@@ -181,8 +181,8 @@ def test_runs_on_other_images_or_labels_are_refused(tmp_path: Path) -> None:
         ("x.json", '{"title": "other", "value": []}', r"x\.json is no result\.json"),
         ("x.json", "no json", r"x\.json is no result\.json"),
         ("x.csv", HEADER, r"no predictions in .*x\.csv"),
-        ("x.csv", HEADER + "a,b,1,1,1,SCORED\n", r"x\.csv:2 is no line of a predictions\.csv"),
-        ("x.csv", "one,two\n1,2\n", r"x\.csv:2 is no line of a predictions\.csv"),
+        ("x.csv", HEADER + "a,b,1,1,1,SCORED\n", r"x\.csv:2 is no whole line of a predictions\.csv"),
+        ("x.csv", "one,two\n1,2\n", r"x\.csv:2 is no whole line of a predictions\.csv"),
         ("x.csv", HEADER + "a,1,,,,PENDING\n", r"1 of 1 images of .*x\.csv are PENDING"),
         ("x.csv", HEADER + "a.png,1,1,1,1,SCORED\na.jpg,1,1,1,1,SCORED\n", r"x\.csv holds 1 images twice"),
     ],
@@ -192,6 +192,15 @@ def test_what_is_no_result_is_named(tmp_path: Path, name: str, content: str, tex
     path.write_text(content)
     with pytest.raises(DataError, match=text):
         read_measured(path)
+
+
+def test_a_file_that_was_cut_is_told_by_its_run(tmp_path: Path) -> None:
+    path = write_predictions(tmp_path / "predictions.csv", [1, 2, 3])
+    (tmp_path / "run.json").write_text('{"dataset": {"n_images": 3}}')
+    assert read_measured(tmp_path).n_images == 3
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DataError, match=r"predictions\.csv holds 2 images but its run\.json says 3"):
+        read_measured(tmp_path)
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.79312, 101.0, float("nan")])
@@ -217,5 +226,8 @@ def test_the_exit_code_is_the_verdict(tmp_path: Path) -> None:
     few = run_engine("compare", tmp_path, "--reference", "resnext101_32x8d")
     assert few.returncode == 12
     assert "40 images give" in few.stderr
+    nowhere = run_engine("compare", good, "--top1", "79", "-o", tmp_path / "no" / "x.json")
+    assert (nowhere.returncode, nowhere.stderr.count("\n")) == (6, 1)
+    assert "x.json cannot be written: No such file or directory" in nowhere.stderr
     unknown = run_engine("compare", tmp_path)
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
