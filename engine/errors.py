@@ -15,7 +15,8 @@
     ├── InUseError          13     another run writes into the same folder
     ├── ChipLostError       14     a chip was lost and the others did its work; the results are complete
     ├── StallError          15     nothing moved for too long; the run can be resumed
-    └── PerfError           16     a perf log, a sweep or a page: the log or what is looked for in it cannot be used
+    ├── PerfError           16     a perf log, a sweep or a page: the log or what is looked for in it cannot be used
+    └── InterruptedRun     130     ended by a signal; what is complete stays
 
 An interrupted run exits with 130, an unexpected exception with 1.
 Messages are one line: what, where, what was needed, what to do.
@@ -30,6 +31,12 @@ class EngineError(Exception):
     """Base of all errors that are reported to the user as one line."""
 
     exit_code = 1
+
+
+class InterruptedRun(EngineError):
+    """Ended by a signal; what is complete stays."""
+
+    exit_code = EXIT_INTERRUPTED
 
 
 class ConfigError(EngineError):

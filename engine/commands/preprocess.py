@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from engine.commands.options import PATH
-from engine.terminal import say, warn
+from engine.terminal import say
 
 
 @click.command()
@@ -46,8 +46,8 @@ def command(
     if form == "packed":
         from engine.preprocess.packing import preprocess_to_packed
 
-        preprocess_to_packed(config, say, warn)
+        preprocess_to_packed(config, say)
     else:
         from engine.preprocess.bins import preprocess_to_bins
 
-        preprocess_to_bins(config, say, warn)
+        preprocess_to_bins(config, say)

@@ -32,7 +32,7 @@ from kernels.spec import TensorFormat
 TEMPORARIES = ".engine-preprocess-*.tmp"
 
 
-def preprocess_to_bins(config: PreprocessConfig, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
+def preprocess_to_bins(config: PreprocessConfig, say: Callable[[str], None]) -> None:
     """Write what is missing. Raises TooManyFailures after naming each image that failed."""
     if config.labels is not None:
         raise ConfigError("--labels is for --format packed: .bin files carry no labels; give them to engine run")
@@ -57,7 +57,7 @@ def preprocess_to_bins(config: PreprocessConfig, say: Callable[[str], None], war
     shape = " x ".join(map(str, destination.tensor.shape(spec.crop)))
     say(result_line(finished, n_kept, f"{folder}, {n_bytes:,} bytes each ({destination.tensor.dtype} {shape})"))
     _report_strangers(folder, inputs, say)
-    raise_for_failures(inputs, finished.reasons, warn, f"the others are in {folder}")
+    raise_for_failures(inputs, finished.reasons, f"the others are in {folder}")
 
 
 def tensor_format(dtype: str) -> TensorFormat:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine import host
 from engine.crew import DupFdLater
-from engine.errors import EXIT_INTERRUPTED, ConfigError, DataError, EngineError, ResourceError, TooManyFailures
+from engine.errors import ConfigError, DataError, InterruptedRun, InUseError, ResourceError, TooManyFailures
 from engine.files import NO_SPACE, amount
 from engine.names import NameTable
 from engine.preprocess.sinks import Destination
@@ -22,6 +22,7 @@ from engine.preprocess.worker import WorkerJob, worker_main
 from engine.progress import Progress
 from engine.run import MOST_WORKERS, warm_up
 from engine.sources.base import Store
+from engine.terminal import warn
 from kernels.spec import PreprocessSpec
 
 FORMATS = ("bin", "packed")
@@ -38,12 +39,6 @@ class PreprocessConfig:
     dtype: str | None = None
     labels: Path | None = None
     workers: int | None = None
-
-
-class Interrupted(EngineError):
-    """Ended by a signal; what is complete stays."""
-
-    exit_code = EXIT_INTERRUPTED
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ class Finished:
 def work_off(
     inputs: Inputs, destination: Destination, todo: Sequence[int], n_workers: int | None, say: Callable[[str], None]
 ) -> Finished:
-    """Preprocess the samples of `todo` on all cores. Raises Interrupted after a signal."""
+    """Preprocess the samples of `todo` on all cores. Raises InterruptedRun after a signal."""
     began_s = time.perf_counter()
     if not todo:
         return Finished(0, {}, 0.0)
@@ -82,7 +77,7 @@ def work_off(
         progress.close()
         os.close(names_fd)
     if not is_complete:
-        raise Interrupted(
+        raise InterruptedRun(
             f"interrupted: {team.n_done} of {len(todo)} images were done; the same command goes on from here"
         )
     return Finished(len(todo) - len(team.reasons), team.reasons, time.perf_counter() - began_s)
@@ -94,7 +89,7 @@ def result_line(finished: Finished, n_kept: int, where: str) -> str:
     return f"{finished.n_written} written{took}, {n_kept} already there, {len(finished.reasons)} failed: {where}"
 
 
-def raise_for_failures(inputs: Inputs, reasons: dict[int, str], warn: Callable[[str], None], what_then: str) -> None:
+def raise_for_failures(inputs: Inputs, reasons: dict[int, str], what_then: str) -> None:
     """Name every image that failed, and raise TooManyFailures."""
     if not reasons:
         return
@@ -113,7 +108,9 @@ def locked(path: Path) -> Iterator[int]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ResourceError(f"another engine preprocess is writing there (it holds {path}): wait for it") from None
+            raise InUseError(f"another engine preprocess is writing there (it holds {path}): wait for it") from None
+        except OSError as error:
+            warn(f"{path} cannot be locked ({error.strerror}): make sure that no other engine preprocess writes there")
         yield fd
     finally:
         os.close(fd)

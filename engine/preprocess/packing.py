@@ -40,7 +40,7 @@ I32 = npt.NDArray[np.int32]
 PART_MAGIC = b"ENGPART\n"
 
 
-def preprocess_to_packed(config: PreprocessConfig, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
+def preprocess_to_packed(config: PreprocessConfig, say: Callable[[str], None]) -> None:
     """Pack what is missing and complete the file. Raises TooManyFailures after naming each image that failed."""
     if config.dtype not in (None, "uint8"):
         raise ConfigError(
@@ -64,7 +64,7 @@ def preprocess_to_packed(config: PreprocessConfig, say: Callable[[str], None], w
         _complete(fd, part, index, config.destination)
     labelled = "with labels" if index.labels is not None else "without labels: give them to engine run"
     say(result_line(finished, len(done), f"{config.destination}, {layout.crop_bytes:,} bytes each, {labelled}"))
-    raise_for_failures(inputs, finished.reasons, warn, f"{config.destination} has the others, and why these failed")
+    raise_for_failures(inputs, finished.reasons, f"{config.destination} has the others, and why these failed")
 
 
 def _inputs_and_index(config: PreprocessConfig, say: Callable[[str], None]) -> tuple[Inputs, PackedIndex]:

@@ -259,7 +259,7 @@ def test_two_at_once_in_one_folder_are_refused(data: DataSet, tmp_path: Path) ->
     with (tmp_path / "ours" / ".engine-preprocess.json").open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         result = call_engine("preprocess", data.folder, tmp_path / "ours")
-    assert result.returncode == 6
+    assert result.returncode == 13
     assert "another engine preprocess is writing there (it holds" in result.stderr
 
 
