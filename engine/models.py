@@ -176,10 +176,7 @@ def _check_simulated(path: Path, om: Om, target: Target) -> None:
 
 
 def _compile_hint(onnx: Path, target: Target) -> str:
-    batch, side = target.batch, target.side
     return (
-        f"a chip needs an .om, not {onnx}: compile it with "
-        f"atc --framework=5 --model={onnx} --output={onnx.stem}_bs{batch} --input_format=NCHW "
-        f'--input_shape="image:{batch},3,{side},{side}" --soc_version=Ascend310 '
-        f"and run with --model {onnx.stem}_bs{batch}.om"
+        f"a chip needs an .om, not {onnx}: make it with engine compile {onnx} --batch {target.batch} "
+        f"and run with --model {onnx.stem}_bs{target.batch}.om"
     )
