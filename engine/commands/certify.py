@@ -46,10 +46,11 @@ def command(**options: Any) -> None:
     of all chips at once. Interrupted or killed, the same command goes on with the step it was in. What is SIMULATED is
     said.
 
-    Exit code: 0 done; 11 accuracy not met, 12 undecided (the certificate is written).
+    Exit code: 0 done; 11 accuracy not met; 12 undecided, where --reference or --top1 was given. The certificate is
+    written in any case.
 
     \b
-    engine certify --weights resnext101_32x8d-8ba56ff5.pth --data val --labels val_label.txt --devices 0-3
+    engine certify --weights FILE.pth --data val --labels val_label.txt
     engine certify --model lite0 --data val --labels val_label.txt --backend sim
     """
     from engine.accuracy.compare import Gate
@@ -72,5 +73,5 @@ def command(**options: Any) -> None:
         **options,
     )
     document = certify(request, say)
-    say(f"{document['compare']['verdict']}; certificate in {request.out / 'certificate.md'} and certificate.json")
+    say(f"accuracy {document['compare']['verdict']}; certificate in {request.out / 'certificate.md'}")
     raise_for_verdict(document)

@@ -25,7 +25,7 @@ def command(name: str, weights: Path | None, output: Path, opset: int, size: int
     delivers it, output `class` (N, 1000) float32. Code inside the .pth is never executed.
 
     \b
-    engine export resnext101_32x8d --weights resnext101_32x8d-8ba56ff5.pth -o resnext101_32x8d.onnx
+    engine export resnext101_32x8d --weights FILE.pth -o resnext101_32x8d.onnx
     engine export lite0 -o lite0.onnx
     """
     from engine.toolchain.export import ExportRequest, export_model
