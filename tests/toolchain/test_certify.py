@@ -20,7 +20,9 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.certify import raise_for_verdict
 from engine.certify_log import STEPS, Entry, StepLog
 from engine.errors import DataError, InconclusiveError
+from engine.presets import find_preset
 from engine.toolchain.resnet import VARIANTS
+from kernels.warm import warm
 from tests.conftest import DataSet, engine_command, run_engine
 from tests.toolchain.pth import write_pth
 from tests.toolchain.test_resnet import random_state
@@ -29,6 +31,12 @@ STEP_NAMES = (
     *("export", "compile", "run at batch 1", "run at batch 8", "score at batch 1", "score at batch 8"),
     *("compare", "bench"),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernels() -> None:
+    """Compiled before a command has to be done within its time."""
+    warm(find_preset("resnet"))
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +168,7 @@ def test_too_few_images_are_an_error_where_a_reference_was_asked_for(asked: dict
     tops = [{"k": 1, "verdict": "UNDECIDED", "reason": "4 images give +-30 points"}]
     request = {"reference": None, "top1": None, "top5": None, **asked}
     made = {"compare": {"verdict": "UNDECIDED", "by_batch": {"8": tops}}, "request": request}
-    context = pytest.raises(InconclusiveError, match="^accuracy undecided: batch 8, Top-1: 4 images give")
+    context = pytest.raises(InconclusiveError, match=r"^accuracy undecided: batch 8, Top-1: 4 images give")
     with context if raises else contextlib.nullcontext():
         raise_for_verdict(made)
 
