@@ -69,6 +69,9 @@ def main(repeats: int, images: int) -> None:
                     ratio = rates["end_to_end_per_s"] / rates["interface_per_s"]
                     per_1000 = 1000 * cpu_s / document["dataset"]["n_samples"]
                     found.setdefault((chips, batch, feeders), []).append((ratio, per_1000))
+                    click.echo(
+                        f"{chips} chips, batch {batch}, {feeders} feeders: {ratio:.3f}, {per_1000:.2f}", err=True
+                    )
     click.echo("| chips | batch | feeders | end-to-end / interface | spread | feeders' CPU s per 1000 images |")
     click.echo("|---|---|---|---|---|---|")
     for (chips, batch, feeders), values in found.items():
