@@ -38,7 +38,13 @@ class Arena:
     def __init__(self, fd: int, layout: ArenaLayout) -> None:
         """Map the memory behind `fd`, which must have been given its size by `allocate`."""
         self.layout = layout
-        memory: Any = mmap.mmap(fd, layout.n_bytes)
+        try:
+            memory: Any = mmap.mmap(fd, layout.n_bytes)
+        except OSError as error:
+            raise ResourceError(
+                f"arena of {layout.n_bytes / MIB:.1f} MiB cannot be mapped ({error.strerror}): "
+                "lower --slots or --batch, or raise the limit (ulimit -v)"
+            ) from error
         whole = np.frombuffer(memory, np.uint8)
         self._slots = [self._views(whole, number) for number in range(layout.n_slots)]
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from engine.backends.base import DeviceJob
 from engine.channel import Channel
 from engine.decoder import DecoderJob, decoder_main
+from engine.errors import WorkerError
 from engine.feeder import FeederJob, feeder_main
 from engine.limits import DEFAULT_LIMITS, EXIT_NO_MEMORY, TIME_LIMIT_SIGNAL, Limits
 from engine.messages import Message, Stop
@@ -38,6 +39,7 @@ STOP_PATIENCE_S = 10.0
 CLOSED_PIPE_PATIENCE_S = 1.0
 #: The kernel ends a killed process within milliseconds, unless it waits for a broken disk or driver.
 KILLED_WITHIN_S = 5.0
+START_ATTEMPTS = 3
 #: The fork server tells an exit code within milliseconds.
 EXIT_CODE_WITHIN_S = 0.5
 
@@ -213,6 +215,15 @@ class Crew:
         self._alarm_in.close()
 
     def _start(self, role: str, number: int, target: object, job: object) -> Member:
+        for _ in range(START_ATTEMPTS - 1):
+            with contextlib.suppress(EOFError, OSError):  # the fork server was killed while it was asked
+                return self._try_start(role, number, target, job)
+        try:
+            return self._try_start(role, number, target, job)
+        except (EOFError, OSError) as error:
+            raise WorkerError(f"{role} {number} cannot be started ({error or type(error).__name__})") from error
+
+    def _try_start(self, role: str, number: int, target: object, job: object) -> Member:
         if self._plan.start_method == "forkserver":
             start_fork_server()
         channel, ends = Channel.pair(self._context)

@@ -20,8 +20,8 @@ import platformdirs
 from engine.errors import ResourceError
 from engine.layout import MIB
 
-#: What a full disk or a full quota reports.
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+#: What a full disk, a full quota or `ulimit -f` report.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: A temporary of ours that nobody wrote to for so long was left by a process that was killed.
 ABANDONED_S = 3600.0
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import resource
 import sys
 from importlib import metadata
 from pathlib import Path
 
 from engine.errors import ResourceError
 from engine.layout import MIB, ArenaLayout
+from engine.limits import mapped_bytes
 
 CGROUP = Path("/sys/fs/cgroup")
+#: Files of the memory limit and of what is used of it, of cgroup 2 and 1.
+CGROUP_MEMORY = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 #: Of the memory that is available now, the arena may take this much: the processes need the rest.
 ARENA_SHARE = 0.8
 
@@ -28,15 +35,19 @@ def n_cores() -> int:
 
 
 def available_memory_bytes() -> int:
-    """Bytes that can be allocated now without swapping: MemAvailable, cut by the cgroup's memory limit."""
+    """Bytes that can be allocated now without swapping: MemAvailable, cut by the cgroup's limit and by `ulimit -v`."""
     available = 1 << 62
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 available = int(line.split()[1]) * 1024
-    with contextlib.suppress(OSError, ValueError):
-        limit = int((CGROUP / "memory.max").read_text())
-        available = min(available, limit - int((CGROUP / "memory.current").read_text()))
+    for limit, usage in CGROUP_MEMORY:
+        with contextlib.suppress(OSError, ValueError):
+            left = int((CGROUP / limit).read_text()) - int((CGROUP / usage).read_text())
+            available = min(available, left)
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        available = min(available, soft - mapped_bytes())
     return available
 
 

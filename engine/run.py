@@ -22,6 +22,7 @@ from engine.journal import Journal, identity_of
 from engine.limits import Limits
 from engine.models import Model, Target, resolve_model, simulated_soc
 from engine.pipeline import Outcome, Plan, run_pipeline
+from engine.preflight import Needs, check_needs
 from engine.presets import find_preset
 from engine.progress import Progress
 from engine.standins import parse_injection
@@ -119,9 +120,10 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     make_out_folder(config.out)
     if config.trace is not None:
         check_trace_path(config.trace)
+    n_workers, n_threads = divide_cores(config)
+    check_needs(needs_of(config, index, n_workers))
     model = resolve_model(config.model, config.backend, target_of(config, spec))
     warm_up(spec, say)
-    n_workers, n_threads = divide_cores(config)
     repeat = max(config.repeat, -(-config.min_images // len(index)))
     config = replace(config, workers=n_workers, repeat=repeat)
     options = simulator_options(config)
@@ -144,6 +146,13 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
         stand_ins=parse_injection(config.inject),
     )
     return Prepared(config, index, model, plan)
+
+
+def needs_of(config: RunConfig, index: DataIndex, n_workers: int) -> Needs:
+    """What the run needs of this host."""
+    n_feeders = min(config.feeders, len(config.devices))
+    names_bytes, n_positions = len(index.names.blob), len(index) * config.repeat
+    return Needs(n_workers, n_feeders, len(index), n_positions, names_bytes, config.dump, config.out)
 
 
 def simulator_options(config: RunConfig) -> dict[str, Any]:
