@@ -15,7 +15,7 @@ import click
 from engine import __version__
 from engine.errors import EXIT_INTERRUPTED, EngineError, ResourceError
 from engine.files import NO_SPACE
-from engine.terminal import interrupt_on_signals, open_standard_streams, say, warn
+from engine.terminal import ignore_signals, interrupt_on_signals, open_standard_streams, say, warn
 
 #: In the order of the help.
 COMMANDS = (
@@ -82,7 +82,10 @@ def main() -> None:
     """Entry point."""
     open_standard_streams()
     interrupt_on_signals()
-    reported(lambda: cli.main(standalone_mode=False))
+    try:
+        reported(lambda: cli.main(standalone_mode=False))
+    finally:
+        ignore_signals()  # all is said and written: a late signal must not change the exit code
 
 
 def reported(call: Callable[[], object]) -> None:

@@ -43,6 +43,12 @@ def interrupt_on_signals() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
+def ignore_signals() -> None:
+    """None of them does anything any more."""
+    for number in ending_signals():
+        signal.signal(number, signal.SIG_IGN)
+
+
 def open_standard_streams() -> None:
     """Give descriptors 0 to 2 a target where the caller has closed them: a file of ours must not take their place."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # always the lowest that is free
