@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=PATH, default=Path("result"), show_default=True, help="Folder for the result files.")
 @click.option("--json", "json_path", type=PATH, help="Also write everything as JSON.")
+@click.option("--log", "log_file", type=PATH, help="Perf log to append to.  [default: in the user's data folder]")
+@click.option("--no-log", is_flag=True, help="Keep this out of the perf log.")
+@click.option("--label", default="", help="A name for this in the perf log.")
 def command(batch: str, json_path: Path | None, **options: Any) -> None:
     """Pure inference: how fast are the chips alone, from memory, at each batch size?
 
@@ -59,10 +62,13 @@ def command(batch: str, json_path: Path | None, **options: Any) -> None:
     engine bench --backend sim --model fingerprint
     """
     from engine.config import choose_backend, parse_devices
+    from engine.perflog.bench_entry import log_benches
+    from engine.perflog.log import LogOptions
     from engine.purebench_models import BenchRequest, old_tool_stem, parse_batches, plan_jobs
     from engine.purebench_report import remarks, table, write_json, write_pure_infer
     from engine.run import make_out_folder
 
+    log = LogOptions("bench", options.pop("log_file"), not options.pop("no_log"), options.pop("label"))
     out: Path = options.pop("out")
     backend = choose_backend(options.pop("backend"))
     devices = parse_devices(options.pop("devices") or ("0-3" if backend == "sim" else "0"))
@@ -73,6 +79,8 @@ def command(batch: str, json_path: Path | None, **options: Any) -> None:
         benches.append(_measured(job, is_first=not benches))
         write_pure_infer(benches[-1], old_tool_stem(options["model"], job.devices.batch), out)
     say("\n".join([*table(benches), *remarks(benches, options["model"])]))
+    models = [str(job.devices.model) for job in jobs]
+    log_benches(list(zip(models, benches, strict=True)), {**options, "backend": backend}, log)
     if json_path is not None:
         write_json(benches, json_path, options["rounds"], options["warm_up"])
     say(f"results in {out}")

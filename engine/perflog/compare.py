@@ -11,7 +11,7 @@ from typing import Any
 from engine.errors import PerfError
 from engine.perflog.fingerprint import COMPARED, differences, lookup
 from engine.perflog.log import PLACES, PerfLog, series_key, why_invalid
-from engine.perflog.metrics import BY_NAME, METRICS, Metric, interval_rates
+from engine.perflog.metrics import BY_NAME, METRICS, Metric, own_half_width, samples_inside
 from engine.perflog.statistics import (
     FASTER,
     INCONCLUSIVE,
@@ -166,8 +166,8 @@ def _row(
 
 def _samples(metric: Metric, entries: Sequence[Mapping[str, Any]]) -> Samples:
     rates = [rate for entry in entries if (rate := metric.rate(entry)) is not None]
-    intervals = interval_rates(entries[0]) if metric.name == "end_to_end" and len(entries) == 1 else []
-    return Samples(rates, intervals)
+    intervals = samples_inside(entries[0], metric) if len(entries) == 1 else []
+    return Samples(rates, intervals, own_half_width(entries[0]) if len(entries) == 1 else 0.0)
 
 
 def _config_differences(

@@ -60,6 +60,28 @@ def number(entry: Mapping[str, Any], path: str) -> float | None:
     return float(value) if math.isfinite(value) and value > 0 else None
 
 
+def own_half_width(entry: Mapping[str, Any]) -> float:
+    """Half of the 95 % interval that a run gives for its steady rate, as a share of it; 0 where it gives none."""
+    rate, bounds = number(entry, "steady.images_per_s"), lookup(entry, "steady.interval_95_percent")
+    if rate is None or not isinstance(bounds, list) or len(bounds) != 2:
+        return 0.0
+    try:
+        half = (float(bounds[1]) - float(bounds[0])) / 2 / rate
+    except (TypeError, ValueError):
+        return 0.0
+    return half if half >= 0 else 0.0
+
+
+def samples_inside(entry: Mapping[str, Any], metric: Metric) -> list[float]:
+    """Rates of the intervals of a run, or of the rounds of a bench; empty where the metric has none."""
+    if metric.name == "end_to_end":
+        return interval_rates(entry)
+    rounds = entry.get("interface_samples_per_s") if metric.name == "interface" else None
+    if not isinstance(rounds, list):
+        return []
+    return [float(rate) for rate in rounds if isinstance(rate, (int, float)) and math.isfinite(rate) and rate > 0]
+
+
 def interval_rates(entry: Mapping[str, Any]) -> list[float]:
     """Images per second of the intervals inside the run, without its first and last; empty where none were kept."""
     counts, interval_ms = lookup(entry, "timeline.images"), number(entry, "timeline.interval_ms")

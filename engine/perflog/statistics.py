@@ -34,6 +34,8 @@ CONFIDENCE = 0.95
 #: Of two single runs only the floor speaks, and hosts have heavier tails than normal noise: this, and that the
 #: difference must be wider than those seen before, keep false alarms at 1 % for noise of Student's t of 3 degrees.
 SINGLE_CONFIDENCE = 0.9995
+#: Nor may the difference lie within what each run says of itself: its 95 % interval, widened to 99.95 %.
+UNSTABLE_FACTOR = 1.8
 #: Below this many runs a side Mann-Whitney cannot reach ALPHA (6 and 6: 2 / 924), nor Wilcoxon below 9 pairs (2 / 512).
 FEWEST_RUNS = 6
 FEWEST_PAIRS = 9
@@ -86,11 +88,13 @@ class Verdict:
 class Samples:
     """Rates of one side, higher is better; one per run, and those of the intervals inside a single run.
 
+    half_width : of the 95 % interval that a single run gives for its own rate, as a share of it; 0 where unknown
     With `is_paired` the runs of both sides belong together one by one, in order.
     """
 
     runs: Sequence[float]
     intervals: Sequence[float] = ()
+    half_width: float = 0.0
 
 
 def noise_floor(series: Sequence[Sequence[float]]) -> NoiseFloor:
@@ -146,7 +150,12 @@ def _judge_single(base: Samples, new: Samples, threshold: float, floor: NoiseFlo
     if min(len(base.intervals), len(new.intervals)) < FEWEST_RUNS:
         have = min(len(base.intervals), len(new.intervals))
         return Verdict(INCONCLUSIVE, math.exp(shift), reason=f"{have} intervals in a run: needed {FEWEST_RUNS}")
-    half = max(_t_quantile(SINGLE_CONFIDENCE, floor.dof) * floor.sd * math.sqrt(2), floor.reach)
+    own = UNSTABLE_FACTOR * math.hypot(base.half_width, new.half_width)
+    if own >= 1:
+        return Verdict(
+            INCONCLUSIVE, math.exp(shift), reason="a run was UNSTABLE: its own interval is wider than its rate"
+        )
+    half = max(_t_quantile(SINGLE_CONFIDENCE, floor.dof) * floor.sd * math.sqrt(2), floor.reach, own)
     p = _rank_test(np.asarray(new.intervals, float), np.asarray(base.intervals, float))
     return _conclude(shift, shift - half, shift + half, p, threshold)
 

@@ -48,10 +48,25 @@ def test_a_run_keeps_its_throughput_per_interval(small_data: DataSet, tmp_path: 
     path = tmp_path / "perf.log"
     run_once(small_data, tmp_path / "out", "--log", path, "--repeat", 20)
     (logged,) = read_log(path).entries
-    if "timeline" not in logged:
-        pytest.skip("run.json has no timeline yet")
     assert sum(logged["timeline"]["images"]) <= 20 * small_data.n_images
     assert logged["timeline"]["interval_ms"] > 0
+
+
+def test_a_bench_appends_an_entry_per_batch_size_that_compare_takes(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    for _ in range(2):
+        done = run_engine(
+            "bench", "--model", "fingerprint", "--backend", "sim", "--devices", "0", "--batch", "1,4", "--rounds", 8,
+            "--input", "zeros", "--out", tmp_path / "out", "--log", path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    entries = read_log(path).entries
+    assert [(e["command"], e["config"]["batch"], len(e["interface_samples_per_s"])) for e in entries] == [
+        ("bench", 1, 8), ("bench", 4, 8), ("bench", 1, 8), ("bench", 4, 8),
+    ]  # fmt: skip
+    done = call_engine("perf", "compare", entries[0]["id"], entries[2]["id"], "--log", path)
+    assert done.stdout.startswith("interface ")
+    assert "one run a side and no noise floor" in done.stdout
 
 
 def test_the_default_log_is_in_the_data_folder_and_no_log_leaves_it_alone(

@@ -123,6 +123,15 @@ def test_single_runs_without_a_floor_or_without_intervals_conclude_nothing() -> 
     assert (verdict.verdict, verdict.reason) == (INCONCLUSIVE, "0 intervals in a run: needed 6")
 
 
+def test_a_run_that_is_unstable_in_itself_concludes_nothing_alone() -> None:
+    floor, calm = NoiseFloor(0.005, 40), single(100)
+    shaky = Samples([60.0], single(60).intervals, half_width=0.40)
+    assert judge(calm, single(60), THRESHOLD, floor).verdict == SLOWER
+    assert judge(calm, shaky, THRESHOLD, floor).verdict == INCONCLUSIVE
+    wild = Samples([60.0], single(60).intervals, half_width=1.3)
+    assert judge(calm, wild, THRESHOLD, floor).reason == "a run was UNSTABLE: its own interval is wider than its rate"
+
+
 def test_too_few_runs_conclude_nothing_whatever_they_say() -> None:
     few = [1.0] * (FEWEST_RUNS - 1)
     assert judge(Samples(few), Samples([0.5] * 40), THRESHOLD, UNKNOWN_FLOOR).reason == "5 runs a side: needed 6"
