@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +24,24 @@ class DataHashes:
     content: str
 
 
+@dataclass(frozen=True)
+class FilesHash:
+    """content : sha256 over the bytes and sizes of some files, in order"""
+
+    n_bytes: int
+    content: str
+
+
 def hash_data(data: Path, index: DataIndex) -> DataHashes:
-    """Read every file once. DataError for one that cannot be read is left to the run: it counts as empty here."""
+    """Read every file of a data set once."""
+    files = hash_files(_files(data, index))
+    return DataHashes(len(index), files.n_bytes, index_sha256(index), files.content)
+
+
+def hash_files(paths: Iterable[Path]) -> FilesHash:
+    """Read the files. One that cannot be read counts as empty: whoever needs it says so."""
     digest, n_bytes = hashlib.sha256(), 0
-    for path in _files(data, index):
+    for path in paths:
         size = 0
         try:
             with path.open("rb") as file:
@@ -35,10 +49,10 @@ def hash_data(data: Path, index: DataIndex) -> DataHashes:
                     digest.update(chunk)
                     size += len(chunk)
         except OSError:
-            size = 0  # the run says which image failed and why
+            size = 0
         digest.update(size.to_bytes(8, "little"))
         n_bytes += size
-    return DataHashes(len(index), n_bytes, index_sha256(index), digest.hexdigest())
+    return FilesHash(n_bytes, digest.hexdigest())
 
 
 def _files(data: Path, index: DataIndex) -> Iterator[Path]:

@@ -13,9 +13,11 @@ from engine.accuracy.measured import read_measured
 from engine.accuracy.references import Reference, custom_reference, find_reference, references
 from engine.accuracy.score import ScoreOptions, score_dumps
 from engine.certify import Certification, CertifyRequest
+from engine.certify_data import hash_files
 from engine.certify_steps import Result, chips, line, model_for
 from engine.errors import MismatchError
 from engine.files import atomic_write
+from engine.leftovers import DUMPS
 from engine.models import sha256_of
 from engine.results import predictions_csv
 
@@ -23,7 +25,11 @@ from engine.results import predictions_csv
 def score_step(job: Certification, batch: int, run: Result) -> Result:
     """The accuracy once more, from the dumped scores alone, as the guide's script does it; it must be the same."""
     out = Path(run["folder"])
-    inputs = {"predictions": run["predictions_sha256"], "run": job.entry(f"run at batch {batch}").outputs}
+    inputs = {
+        "predictions": run["predictions_sha256"],
+        "run": job.entry(f"run at batch {batch}").outputs,
+        "dumps": hash_files(sorted(out.glob(f"{DUMPS}/*"))).content,
+    }
 
     def work(goes_on: bool) -> tuple[list[Path], Result]:
         labels = scored_labels(out / "predictions.csv")
@@ -42,6 +48,7 @@ def score_step(job: Certification, batch: int, run: Result) -> Result:
         job.say(f"{score.n_images} dumped scores of {n_images} images give the same Top-1..Top-5 as the run counted")
         return [path, csv_path], {
             "n_images": score.n_images,
+            "dumps_sha256": inputs["dumps"],
             "in_top": list(score.in_top),
             "n_tied": score.n_tied,
             "command": line("engine", "score", out, job.request.labels or "LABELS", "--ties", "lower", "-o", path),

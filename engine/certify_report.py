@@ -233,6 +233,7 @@ def _hashes(d: Document) -> list[str]:
     if d["data"]["labels"]:
         rows.append(("label file", d["data"]["labels"]))
     rows += [(f"predictions, batch {batch}", run["predictions_sha256"]) for batch, run in d["runs"].items()]
+    rows += [(f"dumps, batch {batch}", score["dumps_sha256"]) for batch, score in d["scores"].items()]
     rows.append(("engine's code", d["code_sha256"]))
     return [_table(("of", "sha256"), rows), "Those of every result file are in certificate.json, under steps."]
 

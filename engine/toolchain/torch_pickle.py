@@ -30,6 +30,8 @@ Array = npt.NDArray[Any]
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 ZIP_MAGIC = b"PK\x03\x04"
+#: Where training scripts keep the state dict, beside the optimizer's state and the epoch.
+CHECKPOINT_KEYS = ("state_dict", "model")
 #: numpy 1.x admits 32 dimensions; weights have at most 5.
 MAX_DIMENSIONS = 32
 
@@ -230,7 +232,9 @@ _ADMITTED: Mapping[str, Handler | None] = {
 
 
 def _tensors(state: object) -> dict[str, _Tensor]:
-    """Check that ``state`` is a mapping from names to tensors."""
+    """Check that ``state`` is a mapping from names to tensors, or a training checkpoint that holds one."""
+    if isinstance(state, dict):
+        state = next((state[key] for key in CHECKPOINT_KEYS if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict):
         raise PickleError(f"it holds a {type(state).__name__}, not a state dict")
     for key, value in state.items():

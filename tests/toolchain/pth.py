@@ -56,11 +56,14 @@ def _tensor(key: str, array: npt.NDArray[Any]) -> bytes:
     return b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"R"
 
 
-def write_pth(path: Path, state: State, is_zip: bool = True) -> Path:
-    """Write a state dict of float32 tensors."""
+def write_pth(path: Path, state: State, is_zip: bool = True, key: str | None = None) -> Path:
+    """Write a state dict of float32 tensors. key : where a training checkpoint keeps it, None for no checkpoint"""
     arrays = {name: np.ascontiguousarray(value, "<f4").reshape(value.shape) for name, value in state.items()}
     items = b"".join(_text(name) + _tensor(str(i), array) for i, (name, array) in enumerate(arrays.items()))
     storages = {str(i): array.tobytes() for i, array in enumerate(arrays.values())}
     write = zip_file if is_zip else legacy_file
-    path.write_bytes(write(b"\x80\x02}(" + items + b"u.", storages))
+    program = b"}(" + items + b"u"
+    if key is not None:
+        program = b"}(" + _text("epoch") + b"K\x03" + _text(key) + program + b"u"
+    path.write_bytes(write(b"\x80\x02" + program + b".", storages))
     return path

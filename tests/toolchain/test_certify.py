@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -161,6 +162,24 @@ def test_what_changed_is_done_again_and_nothing_else(certified: Path, net: Path,
     assert "accuracy not met: batch 1, Top-1: " in done.stderr
     assert document(certified)["compare"]["verdict"] == "NOT MET"
     assert "**ACCURACY NOT MET**" in (certified / "certificate.md").read_text()
+
+
+def test_dumps_that_say_something_else_than_the_run_are_an_error(
+    certified: Path, net: Path, small_data: DataSet
+) -> None:
+    """The second count is a check that can fail: the scores of one image now name its class first."""
+    (dump,) = (certified / "run_bs8").glob("dumpOutput_device*/img_5_1.bin")
+    whole = dump.read_bytes()
+    scores = np.zeros(1000, np.float32)
+    scores[7 * 4 % 1000] = 1.0
+    dump.write_bytes(scores.tobytes())
+    try:
+        done = run_engine(*certify_command(net, small_data, certified))
+    finally:
+        dump.write_bytes(whole)
+    assert done.returncode == 9
+    assert re.search(r"give \[\d+, .*\] images in Top-1..Top-5, the run counted \[\d+, .*\]$", done.stderr.strip())
+    assert done_before(done.stdout) == [*STEP_NAMES[:5]]
 
 
 @pytest.mark.parametrize(("asked", "raises"), [({"reference": "resnet18"}, True), ({}, False)])

@@ -21,7 +21,7 @@ from engine.toolchain.efficientnet_lite import SCALES
 from engine.toolchain.efficientnet_lite import parameter_shapes as lite_shapes
 from engine.toolchain.export import GUIDE_MD5, identity_lines
 from engine.toolchain.resnet import VARIANTS
-from engine.toolchain.torch_pickle import parse_state_dict
+from engine.toolchain.torch_pickle import parse_state_dict, read_state_dict
 from engine.toolchain.zoo import lite0_weights
 from tests.toolchain.pth import write_pth, zip_file
 from tests.toolchain.test_resnet import random_state
@@ -85,6 +85,14 @@ def test_both_formats_and_the_parallel_prefix_give_the_same_model(
         assert export("resnet18", "--weights", weights, "-o", f"{i}.onnx")[0] == 0
         digests.add(hashlib.sha256((tmp_path / f"{i}.onnx").read_bytes()).hexdigest())
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_a_training_checkpoint_holds_a_state_dict(tmp_path: Path, key: str) -> None:
+    state = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    read = read_state_dict(write_pth(tmp_path / "checkpoint.pth", state, key=key))
+    assert list(read) == ["w"]
+    np.testing.assert_array_equal(read["w"], state["w"])
 
 
 def test_lite0_needs_no_weights_and_computes_what_the_built_in_model_does(export: Export, tmp_path: Path) -> None:
