@@ -1,6 +1,6 @@
 """Does the pipeline keep the chips busy from raw JPEGs?
 
-Method: each repeat is a fresh `engine run --model fingerprint --backend sim` over the same files; batch sizes are
+Method: each repeat is a fresh `engine run --backend sim` of the fingerprint model over the same files; batch sizes are
 interleaved; per batch the median of end-to-end / interface and its spread. The chips are SIMULATED with published
 rates, so the interface is known; the files, the decoding, the copies and the processes are real. Efficiency below 1
 is what the host could not hide, plus the fill and drain of the first and last batches (about a batch time of a chip).
@@ -8,7 +8,8 @@ is what the host could not hide, plus the fill and drain of the first and last b
 What may not be concluded: anything about real chips' drivers, about files that are not in the page cache, or about
 hosts with other cores. A spread above 3 % means that the host was busy with something else: repeat.
 
-usage: python -m bench.pipeline [--data DIR --labels FILE] [--batch 1,16,32] [--images N] [--repeats 3] [--json FILE]
+usage: python -m bench.pipeline [--data DIR --labels FILE] [--batch 1,16,32] [--images N] [--repeats 3]
+       [--input float32|float16|uint8] [--json FILE]
 """
 
 from __future__ import annotations
@@ -41,12 +42,26 @@ class Sample:
         return self.end_to_end_per_s / self.interface_per_s
 
 
-def run_once(data: Path, labels: Path, batch: int, n_images: int, profile: str) -> Sample:
+def make_model(folder: Path, batch: int, dtype: str, profile: str) -> Path:
+    """The fingerprint with inputs of this type, for the profile's chip."""
+    from engine.presets import find_preset
+    from engine.pyacl_stubs import load_profile
+    from engine.pyacl_stubs.om import Aipp, OmVariant, build_om
+
+    spec, path = find_preset("resnet"), folder / "model.om"
+    aipp = Aipp.of(spec.mean, spec.std) if dtype == "uint8" else None
+    variant = OmVariant(input_dtype="" if aipp else dtype, aipp=aipp)
+    build_om("fingerprint", path, batch, load_profile(profile).soc, variant=variant)
+    return path
+
+
+def run_once(data: Path, labels: Path, batch: int, n_images: int, profile: str, dtype: str) -> Sample:
     """One fresh process over about `n_images` images."""
     n_files = sum(1 for line in labels.read_text().splitlines() if line.strip())
     with tempfile.TemporaryDirectory() as out:
         options = ["--data", data, "--labels", labels, "--batch", batch, "--repeat", max(1, -(-n_images // n_files))]
-        fixed = ["--model", "fingerprint", "--backend", "sim", "--devices", "0-3", "--measure-ceiling"]
+        model = make_model(Path(out), batch, dtype, profile)
+        fixed = ["--model", model, "--backend", "sim", "--devices", "0-3", "--measure-ceiling"]
         command = [sys.executable, "-m", "engine.cli", "run", *fixed, *options, "--profile", profile, "--out", out]
         subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
         rates = json.loads((Path(out) / "run.json").read_text())["throughput"]
@@ -81,9 +96,17 @@ _RATES = ("end_to_end_per_s", "interface_per_s", "host_ceiling_per_s")
 @click.option("--images", default=10_000, show_default=True)
 @click.option("--repeats", default=3, show_default=True)
 @click.option("--profile", default="resnext101_32x8d-310", show_default=True)
+@click.option("--input", "dtype", default="float32", show_default=True, help="Or float16, uint8 (AIPP).")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 def main(
-    data: Path | None, labels: Path | None, batch: str, images: int, repeats: int, profile: str, json_file: Path | None
+    data: Path | None,
+    labels: Path | None,
+    batch: str,
+    images: int,
+    repeats: int,
+    profile: str,
+    dtype: str,
+    json_file: Path | None,
 ) -> None:
     """Measure end-to-end / interface per batch size on four SIMULATED chips."""
     if data is None or labels is None:
@@ -92,7 +115,7 @@ def main(
         demo = demo_dataset()
         data, labels = demo.folder, demo.labels
     batches = [int(part) for part in batch.split(",")]
-    samples = [run_once(data, labels, b, images, profile) for _ in range(repeats) for b in batches]
+    samples = [run_once(data, labels, b, images, profile, dtype) for _ in range(repeats) for b in batches]
     click.echo(f"four SIMULATED chips, profile {profile}, about {images} images, {repeats} repeats\n")
     click.echo(table(samples))
     if json_file is not None:

@@ -1,4 +1,7 @@
-"""The null backend: completes at once, computes nothing. It measures the engine's own ceiling."""
+"""The null backend: completes at once, computes nothing. It measures the engine's own ceiling.
+
+Its option "tensor" (dtype, layout) says what decoders are to make; without it float32, NCHW.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import time
 from queue import SimpleQueue
 
 from engine.backends.base import F32, Completion, Device, DeviceJob, Images, ModelInfo
+from kernels.spec import TensorFormat
 
 #: Columns of the outputs that are never written: as many as ImageNet's classes, so that ranking costs what it costs.
 N_CLASSES = 1000
@@ -40,7 +44,8 @@ class NullBackend:
     def __init__(self, job: DeviceJob) -> None:
         self.notices: list[str] = []
         self.devices: dict[int, Device] = {number: NullDevice() for number in job.devices}
-        self.model = ModelInfo("null", job.batch, (3, job.side, job.side), N_CLASSES)
+        tensor = TensorFormat(*job.options.get("tensor", ()))
+        self.model = ModelInfo("null", job.batch, tensor.shape(job.side), N_CLASSES, tensor)
 
     def close(self) -> None:
         """Nothing to release."""
