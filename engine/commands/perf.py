@@ -134,7 +134,7 @@ def prune(keep: int | None, older_than: float | None, invalid: bool, dry_run: bo
 def history(metric: str, threshold: float, fail_on_slowdown: bool, file: Path | None) -> None:
     """Find the runs at which the rate of a configuration changed for good."""
     from engine.perflog.history import history_lines, series_of
-    from engine.perflog.log import read_log
+    from engine.perflog.log import read_log, usual_runs
     from engine.perflog.metrics import BY_NAME
     from engine.perflog.statistics import SLOWER
     from engine.suggest import unknown
@@ -142,7 +142,7 @@ def history(metric: str, threshold: float, fail_on_slowdown: bool, file: Path | 
     if metric not in BY_NAME:
         raise unknown("metric", metric, BY_NAME)
     read = read_log(file)
-    series = series_of([e for e in read.entries if not e.get("pair")], BY_NAME[metric], threshold)
+    series = series_of(usual_runs(read), BY_NAME[metric], threshold)
     for line in history_lines(series, BY_NAME[metric]):
         say(line)
     _say_torn(read.path, read.torn_bytes)

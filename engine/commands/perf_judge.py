@@ -93,12 +93,12 @@ def _conclude(comparison: Any, form: str) -> None:
 def compare(base: str, new: str, file: Path | None, threshold: float, metric: str, across: str, form: str) -> None:
     """Is NEW faster or slower than BASE? Exit code 0: no slowdown, 2: slower, 3: no conclusion."""
     from engine.perflog import compare as judge
-    from engine.perflog.log import read_any_log, select
+    from engine.perflog.log import read_any_log, select, usual_runs
 
     question = _question(threshold, metric, across)
     log = read_any_log(file)
     sides = select(base, log), select(new, log)
-    _conclude(judge.compare(*sides, question, judge.history_of(log)), form)
+    _conclude(judge.compare(*sides, question, usual_runs(log)), form)
 
 
 @click.command(cls=Concluding)
@@ -135,7 +135,7 @@ def gate(file: Path | None, threshold: float, metric: str, across: str, form: st
     """For CI: hold new runs against a named baseline. Exit code 0: pass, 2: slower, 3: no conclusion."""
     from engine.perflog import compare as judge
     from engine.perflog.gate import run_again
-    from engine.perflog.log import baseline_entries, read_log, select
+    from engine.perflog.log import baseline_entries, read_log, select, usual_runs
     from engine.perflog.statistics import INCONCLUSIVE
 
     question = _question(threshold, metric, across)
@@ -144,7 +144,7 @@ def gate(file: Path | None, threshold: float, metric: str, across: str, form: st
     log = read_log(file)
     base: Sequence[Any] = baseline_entries(given["baseline"], log)
     new = select(given["new"], log) if given["new"] else run_again(base[0], given["n_runs"], file, warn)
-    comparison = judge.compare(base, new, question, judge.history_of(log))
+    comparison = judge.compare(base, new, question, usual_runs(log))
     if given["allow_inconclusive"] and comparison.verdict == INCONCLUSIVE:
         say(judge.markdown_of(comparison) if form == "md" else judge.text_of(comparison))
         return

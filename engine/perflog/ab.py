@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.perflog.children import ChildRun, run_child
-from engine.perflog.compare import Comparison, Question, compare, history_of
-from engine.perflog.log import LogOptions, append, entry_of, read_log, why_invalid
+from engine.perflog.compare import Comparison, Question, compare
+from engine.perflog.log import LogOptions, append, entry_of, read_log, usual_runs, why_invalid
 
 #: With a noise of 2 % a run or less, 14 pairs find a 5 % slowdown in 95 of 100 cases (tests/perflog simulate it).
 DEFAULT_PAIRS = 14
@@ -50,7 +50,7 @@ def run_experiment(experiment: Experiment, question: Question, say: Callable[[st
                 append([entry], experiment.log)
             entries[side].append(entry)
         say(_line(number, experiment.n_pairs, entries["base"][-1], entries["new"][-1]))
-    past = history_of(read_log(experiment.log)) if experiment.is_logged else []
+    past = usual_runs(read_log(experiment.log)) if experiment.is_logged else []
     return compare(entries["base"], entries["new"], question, past)
 
 

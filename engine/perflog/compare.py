@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.errors import PerfError
 from engine.perflog.fingerprint import COMPARED, differences, lookup
-from engine.perflog.log import PLACES, PerfLog, series_key, why_invalid
+from engine.perflog.log import PLACES, series_key, why_invalid
 from engine.perflog.metrics import BY_NAME, METRICS, Metric, own_half_width, samples_inside
 from engine.perflog.statistics import (
     FASTER,
@@ -250,8 +250,3 @@ def _remarks(comparison: Comparison) -> list[str]:
 def _short(value: Any) -> str:
     text = "none" if value is None or value == "" else str(value)
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-def history_of(log: PerfLog) -> list[dict[str, Any]]:
-    """The runs that a noise floor may come from: those of paired experiments differ on purpose and are left out."""
-    return [entry for entry in log.entries if not entry.get("pair")]

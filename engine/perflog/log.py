@@ -168,8 +168,13 @@ def series_key(entry: Mapping[str, Any]) -> str:
     """The same for runs of one configuration on one host: what an A/A noise floor may be taken from."""
     config = {name: value for name, value in entry["config"].items() if name not in PLACES}
     place = {path: lookup(entry, path) for path in COMPARED}
-    text = json.dumps([entry["command"], config, place], sort_keys=True, default=str)
+    text = json.dumps([config, place], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def usual_runs(log: PerfLog) -> list[dict[str, Any]]:
+    """All but the new sides of paired experiments, which differ on purpose: what floors and trends are made of."""
+    return [entry for entry in log.entries if not entry.get("pair") or lookup(entry, "pair.side") == "base"]
 
 
 def select(selector: str, log: PerfLog) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from engine.errors import PerfError
 from engine.perflog.compare import DEFAULT_THRESHOLD, percent
 from engine.perflog.fingerprint import lookup
 from engine.perflog.history import Series, series_of
-from engine.perflog.log import PerfLog, why_invalid
+from engine.perflog.log import PerfLog, usual_runs, why_invalid
 from engine.perflog.metrics import BY_NAME
 from engine.perflog.statistics import FASTER
 from engine.report import plots
@@ -26,9 +26,7 @@ def log_page(log: PerfLog) -> Page:
     """The page of a log: each configuration's trend, with its change points and their verdicts."""
     if not log.entries:
         raise PerfError(f"{log.path} holds no runs: there is nothing to show")
-    # Of paired experiments the base is what is run; the other side differs on purpose.
-    usual = [entry for entry in log.entries if not entry.get("pair") or lookup(entry, "pair.side") == "base"]
-    series = series_of(usual, METRIC, DEFAULT_THRESHOLD)
+    series = series_of(usual_runs(log), METRIC, DEFAULT_THRESHOLD)
     shown = series[:MOST_SERIES]
     sections = [_section(number, one) for number, one in enumerate(shown)]
     if len(series) > MOST_SERIES:
