@@ -1,7 +1,8 @@
 """The ways to make one normalised tensor of one JPEG that `bench.host` compares: ours, the guide's, other libraries'.
 
 Each peer is a function of the file's bytes that returns (3, 224, 224) float32. A peer whose library is missing is left
-out; bench/requirements.txt lists them.
+out with the reason; bench/requirements.txt lists them. pillow-simd takes Pillow's place, so it needs an interpreter of
+its own: `bench.pillow_simd`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from kernels.host import HostPath
+from kernels.jpeg.frame import HEIGHT, WIDTH
 from kernels.reference import crop_origin, resized_size
 from kernels.spec import PreprocessSpec
 
@@ -97,6 +99,70 @@ def simplejpeg_box() -> Peer:
     return run
 
 
+def pillow_draft(data: bytes) -> F32:
+    """Pillow with `draft`: libjpeg scales by a power of two in the inverse DCT where the image is that much larger."""
+    file = Image.open(io.BytesIO(data))
+    file.draft("RGB", (SPEC.resize, SPEC.resize))
+    side = (SPEC.crop, SPEC.crop)
+    image = file.convert("RGB")
+    box = box_of_crop(*image.size)
+    return multiply_add(np.asarray(image.resize(side, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)))
+
+
+def torchvision_v1() -> Peer:
+    """torchvision's first transforms, on a Pillow image: the usual evaluation script."""
+    torch: Any = importlib.import_module("torch")
+    transforms: Any = importlib.import_module("torchvision.transforms")
+    torch.set_num_threads(1)
+    steps = [transforms.Resize(SPEC.resize), transforms.CenterCrop(SPEC.crop), transforms.ToTensor()]
+    compose = transforms.Compose([*steps, transforms.Normalize(SPEC.mean, SPEC.std)])
+    return lambda data: compose(Image.open(io.BytesIO(data)).convert("RGB")).numpy()
+
+
+def torchvision_v2() -> Peer:
+    """torchvision's second transforms, on a tensor decoded by torchvision."""
+    torch: Any = importlib.import_module("torch")
+    v2: Any = importlib.import_module("torchvision.transforms.v2")
+    tv_io: Any = importlib.import_module("torchvision.io")
+    torch.set_num_threads(1)
+    steps = [v2.Resize(SPEC.resize, antialias=True), v2.CenterCrop(SPEC.crop), v2.ToDtype(torch.float32, scale=True)]
+    compose = v2.Compose([*steps, v2.Normalize(SPEC.mean, SPEC.std)])
+
+    def run(data: bytes) -> F32:
+        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        tensor: F32 = compose(tv_io.decode_jpeg(encoded, mode=tv_io.ImageReadMode.RGB)).numpy()
+        return tensor
+
+    run(_small_jpeg())  # a build without its image library raises here
+    return run
+
+
+def kornia() -> Peer:
+    """kornia-rs: libjpeg-turbo and a bilinear resize without antialias, in Rust."""
+    library: Any = importlib.import_module("kornia_rs")
+
+    def run(data: bytes) -> F32:
+        image = library.io.decode_image_jpegturbo(data, "rgb")
+        width, height = resized_size(image.shape[1], image.shape[0], SPEC.resize)
+        image = np.asarray(library.imgproc.resize(image, (height, width), "bilinear"))
+        left, top = crop_origin(width, SPEC.crop), crop_origin(height, SPEC.crop)
+        return multiply_add(image[top : top + SPEC.crop, left : left + SPEC.crop])
+
+    run(_small_jpeg())
+    return run
+
+
+def _small_jpeg() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (300, 260)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def read_only() -> Peer:
+    """The bytes once, copied: what reading a file from the page cache costs at least."""
+    return lambda data: np.frombuffer(data, np.uint8).copy()
+
+
 def simplejpeg_decode() -> Peer:
     """Only the decode: the lower bound of whatever uses libjpeg-turbo."""
     library: Any = importlib.import_module("simplejpeg")
@@ -108,30 +174,36 @@ def pillow_decode(data: bytes) -> None:
     Image.open(io.BytesIO(data)).load()
 
 
-def kernel_decode() -> Peer:
-    """Only the decode of the region, by ours."""
-    from kernels.jpeg.frame import HEIGHT, WIDTH
-
+def kernel_decode(*, is_whole: bool) -> Peer:
+    """Only the decode, by ours: the whole image or the crop's region."""
     path = HostPath(SPEC)
     jpeg, resample = path.jpeg, path.resample
 
     def run(data: bytes) -> None:
-        encoded = np.frombuffer(data, np.uint8)
-        jpeg.header(encoded)
-        jpeg.pixels(resample.plan(int(jpeg.frame[WIDTH]), int(jpeg.frame[HEIGHT])).box)
+        jpeg.header(np.frombuffer(data, np.uint8))
+        width, height = int(jpeg.frame[WIDTH]), int(jpeg.frame[HEIGHT])
+        jpeg.pixels((0, 0, width, height) if is_whole else resample.plan(width, height).box)
 
     return run
 
 
-#: name -> how to make it; the first is what the others are compared with. "decode" in the name: makes no tensor.
+GUIDE, ENGINE = "guide (Pillow + NumPy)", "engine kernels"
+
+#: name -> how to make it; the first is what the others are compared with. "only" in the name: makes no tensor.
 PEERS: dict[str, Callable[[], Peer]] = {
-    "guide (Pillow + NumPy)": lambda: guide,
-    "engine kernels": kernel,
+    GUIDE: lambda: guide,
+    ENGINE: kernel,
     "Pillow, box of the crop": lambda: pillow_box,
+    "Pillow, draft + box": lambda: pillow_draft,
     "simplejpeg + Pillow box": simplejpeg_box,
     "OpenCV INTER_AREA": lambda: opencv("INTER_AREA"),
     "OpenCV INTER_LINEAR": lambda: opencv("INTER_LINEAR"),
+    "torchvision v1": torchvision_v1,
+    "torchvision v2": torchvision_v2,
+    "kornia-rs": kornia,
+    "copy only": read_only,
     "decode only: simplejpeg": simplejpeg_decode,
     "decode only: Pillow": lambda: pillow_decode,
-    "decode only: engine, region": kernel_decode,
+    "decode only: engine, whole": lambda: kernel_decode(is_whole=True),
+    "decode only: engine, region": lambda: kernel_decode(is_whole=False),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -60,6 +61,11 @@ class Stage:
         """Compile it, or load it from the disk cache."""
         if not _config.DISABLE_JIT:
             self._function.compile((numba.types.int64,))
+
+    @property
+    def is_cached(self) -> bool:
+        """Is there a compiled form on disk, for these sources and this instruction set?"""
+        return any(Path(cache_folder(INSTRUCTION_SET)).rglob(f"*.{self._function.__name__}-*.nbi"))
 
     @property
     def address(self) -> int:

@@ -58,7 +58,7 @@ from kernels.resample_vertical import (
     packed_2,
     packed_any,
 )
-from kernels.simd import U64, load_u64
+from kernels.simd import HAS_AVX512, U64, load_u64
 
 
 @inner
@@ -125,10 +125,13 @@ def _row_pair(plan: Any, row0: Any, row1: Any, n: Any, slot: Any) -> None:
     """The horizontal pass of two rows, into a slot of the ring."""
     groups, windows, across = U64(plan[N_GROUPS]), U64(plan[AT_WINDOWS]), U64(plan[AT_ACROSS])
     places = U64(plan[AT_OFFSETS])
-    if windows != U64(0) and groups == U64(1):
-        horizontal_4_taps(row0, row1, n, places, windows, slot)
-    elif windows != U64(0):
-        horizontal_8_taps(row0, row1, n, places, windows, slot)
+    if HAS_AVX512:  # known when it compiles: only one of the two is
+        if windows != U64(0) and groups == U64(1):
+            horizontal_4_taps(row0, row1, n, places, windows, slot)
+        elif windows != U64(0):
+            horizontal_8_taps(row0, row1, n, places, windows, slot)
+        else:
+            horizontal_any(row0, row1, n, groups, places, across, slot)
     elif groups == U64(1):
         horizontal_1(row0, row1, n, groups, places, across, slot)
     elif groups == U64(2):

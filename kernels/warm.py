@@ -6,7 +6,12 @@ that compile the same function at once.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +19,7 @@ from PIL import Image
 
 from kernels.fingerprint import fingerprint_hash, fingerprint_logits
 from kernels.host import HostPath
+from kernels.jpeg.decoder import header_stage, pixels_stage
 from kernels.normalise import normalise_crop
 from kernels.rank import rank_rows
 from kernels.resample import Resampler, whole
@@ -23,17 +29,41 @@ from kernels.spec import PreprocessSpec, TensorFormat
 def warm(
     spec: PreprocessSpec, progress: Callable[[str], None] | None = None, tensor: TensorFormat | None = None
 ) -> None:
-    """Run every kernel of a run once, on a tiny input; `progress` is told which one comes next."""
+    """Run every kernel of a run once, on a tiny input; `progress` is told which one comes next.
+
+    The first time, where there are two cores, a second process compiles half of them at the same time.
+    """
+    form = tensor or TensorFormat()
     steps: list[tuple[str, Callable[[], None]]] = [
-        ("resample", lambda: _warm_resample(spec, tensor or TensorFormat())),
-        ("jpeg", lambda: _warm_jpeg(spec, tensor or TensorFormat())),
+        ("jpeg decoder", pixels_stage.compile),
         ("rank", _warm_rank),
         ("fingerprint", _warm_fingerprint),
+        ("resample", lambda: _warm_resample(spec, form)),
+        ("host path", lambda: _warm_jpeg(spec, form)),
     ]
+    helper = None if pixels_stage.is_cached or len(os.sched_getaffinity(0)) < 2 else _start_helper(spec, form)
     for name, step in steps:
         if progress is not None:
             progress(name)
+        if name == "resample" and helper is not None:
+            helper.wait()  # if it failed, the next steps compile what is missing
         step()
+
+
+def warm_others(spec: PreprocessSpec, tensor: TensorFormat) -> None:
+    """The JPEG header and the resampling: what the second process compiles, half of the whole."""
+    header_stage.compile()
+    _warm_resample(spec, tensor)
+
+
+def _start_helper(spec: PreprocessSpec, tensor: TensorFormat) -> subprocess.Popen[bytes]:
+    """`warm_others` in a process of its own, with this one's import path."""
+    code = "import pickle, sys; sys.path[:], job = pickle.load(sys.stdin.buffer); import kernels.warm as w; "
+    command = [sys.executable, "-c", code + "w.warm_others(*pickle.loads(job))"]
+    helper = subprocess.Popen(command, stdin=subprocess.PIPE)
+    with contextlib.suppress(BrokenPipeError), helper.stdin:  # type: ignore[union-attr]
+        pickle.dump((sys.path, pickle.dumps((spec, tensor))), helper.stdin)  # type: ignore[arg-type]
+    return helper
 
 
 def _warm_resample(spec: PreprocessSpec, tensor: TensorFormat) -> None:
