@@ -12,25 +12,41 @@ PER_OCTAVE = 64
 #: 2**40 ns are 18 minutes; what is later is counted in the last bucket.
 OCTAVES = 40
 
+#: Slots whose latencies are counted at once: one by one they would cost 33 us each.
+KEPT = 64
+
 I64 = npt.NDArray[np.int64]
 
 
 @dataclass
 class Latencies:
-    """counts : (OCTAVES * PER_OCTAVE,) int64, images per bucket; bucket i begins at 2**(i / PER_OCTAVE) ns."""
+    """Bucket i begins at 2**(i / PER_OCTAVE) ns."""
 
-    counts: I64 = field(default_factory=lambda: np.zeros(OCTAVES * PER_OCTAVE, np.int64))
     max_ns: int = 0
+    _counts: I64 = field(default_factory=lambda: np.zeros(OCTAVES * PER_OCTAVE, np.int64))
+    _new: list[I64] = field(default_factory=list)
+
+    @property
+    def counts(self) -> I64:
+        """(OCTAVES * PER_OCTAVE,) int64, images per bucket."""
+        if self._new:
+            latencies_ns, self._new = np.concatenate(self._new), []
+            buckets = (np.log2(np.maximum(latencies_ns, 1)) * PER_OCTAVE).astype(np.int64)
+            last = len(self._counts) - 1
+            self._counts += np.bincount(np.minimum(buckets, last), minlength=last + 1)
+            self.max_ns = max(self.max_ns, int(latencies_ns.max(initial=0)))
+        return self._counts
 
     def add(self, latencies_ns: I64) -> None:
-        """latencies_ns : (n,) int64, one per image, n >= 1"""
-        buckets = (np.log2(np.maximum(latencies_ns, 1)) * PER_OCTAVE).astype(np.int64)
-        np.add.at(self.counts, np.minimum(buckets, len(self.counts) - 1), 1)
-        self.max_ns = max(self.max_ns, int(latencies_ns.max()))
+        """latencies_ns : (n,) int64, one per image"""
+        self._new.append(latencies_ns)
+        if len(self._new) >= KEPT:
+            _ = self.counts
 
     def since(self, before: Latencies) -> Latencies:
         """What was added since `before`; the maximum is that of the whole."""
-        return Latencies(self.counts - before.counts, self.max_ns)
+        counts = self.counts - before.counts
+        return Latencies(self.max_ns, counts)
 
     def percentile_ns(self, percent: float) -> float:
         """The latency that `percent` of the images did not exceed, to the middle of its bucket; 0 without images."""

@@ -182,7 +182,8 @@ class RunTally:
         stages.result_wait_ns += taken_up_ns - done.done_ns
         stages.rank_ns += now_ns - taken_up_ns
         self._slots_changed(now_ns)
-        self.latencies.add(now_ns - slot.times[rows, 0])
+        begins = slot.times[:, 0] if len(rows) == len(slot.times) else slot.times[rows, 0]
+        self.latencies.add(now_ns - begins)
         self.series.add_images(now_ns, len(rows))
         lane = self._lanes[done.device] = self.processes.thread(feeder, done.device, done.submitted_ns)
         lane.take(done.spent, self.began_ns)

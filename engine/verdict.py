@@ -31,6 +31,7 @@ BLOCKED = 0.05
 CORES_FULL = 0.90
 #: Decoders that compute get at least this share of a core, unless they share it.
 CORE_SHARED = 0.75
+HOST_SHARED = "other programs use this host: repeat on a quiet one"
 RUN_LONGER = "run longer, e.g. --min-duration 10"
 #: Slots that must have been ranked for a verdict.
 FEWEST_SLOTS = 12
@@ -226,7 +227,7 @@ def _decoders_remedy(facts: Facts) -> str:
         return f"all {setting.n_cores} cores are in use: more cores, or {cheaper}"
     if facts.decoders_got < CORE_SHARED:
         got = f"they got {_percent(facts.decoders_got)} of a core each"
-        return f"{got}, other programs use this host: repeat on a quiet one"
+        return f"{got}, {HOST_SHARED}"
     if not facts.chips_rate:
         return f"more --workers, up to {setting.n_cores} cores, or {cheaper}"
     needed = max(n + 1, math.ceil(facts.chips_rate * n / facts.decoders_rate))
@@ -275,11 +276,14 @@ def _slots(facts: Facts) -> Verdict | None:
 
 
 def _nobody(facts: Facts) -> Verdict:
+    remedy = "no single bound: more --slots smooth the waiting, --what-if measures each part alone"
+    if facts.decoders_got < CORE_SHARED and facts.cores_used < CORES_FULL * facts.setting.n_cores:
+        remedy = f"decoders got {_percent(facts.decoders_got)} of a core each, {HOST_SHARED}"
     return Verdict(
         "balanced",
         f"decoders are {_percent(facts.decoders_busy)} busy, chips {_percent(facts.mean('execute'))}, the hub "
         f"{_percent(facts.hub_busy)} at {facts.rate:,.0f} images/s",
-        "no single bound: more --slots smooth the waiting, --what-if measures each part alone",
+        remedy,
     )
 
 
