@@ -4,8 +4,18 @@ Method: `engine run --backend sim --feeders K` over a packed file of crops (no J
 time for the chips), with a uint8 model (150 KB per image), for 4 and 16 SIMULATED chips, batch 1 and 16, K interleaved,
 fresh process per repeat; medians of end-to-end / interface, and CPU seconds of all feeders per 1000 images.
 
-What may not be concluded: anything about hosts with other cores, or about a vendor's pyACL, where the GIL is held for
-longer: there, measure again with --backend cann.
+Answer (2026-11, 2 cores of an AMD EPYC, one repeat): the host was about ten times overloaded by other work, so the
+ratios below 0.25 say nothing; the CPU of the feeders can be compared. More feeders cost more of it at batch 1 on four
+chips, and gain nothing clear anywhere: the default is one.
+
+    chips  batch   CPU s per 1000 images with 1, 2, 4 feeders   end-to-end / interface
+    4      1       0.33   0.44   0.48                           0.227  0.172  0.166
+    4      16      0.08   0.08   0.14                           0.217  0.222  0.201
+    16     1       0.36   0.34   0.38                           0.116  0.162  0.134
+    16     16      0.09   0.09   0.09                           0.139  0.077  0.140
+
+What may not be concluded: which is faster on an idle host (measure there), anything about hosts with other cores, or
+about a vendor's pyACL, where the GIL is held for longer: there, measure again with --backend cann.
 
 usage: python -m bench.feeders [--repeats 3] [--images 3000]
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,3 +110,34 @@ def test_settings_refuse_nonsense() -> None:
     for wrong in ({"strictness": "lax"}, {"n_devices": 0}, {"clock": "wall"}, {"pageable_async": "no"}):
         with pytest.raises(ValueError):
             Settings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[fault]]\ncall = 'acl.rt.malloc'\nncode = 3\n", "fault 1: unknown key 'ncode'; known: call, nth"),
+        ("[[fault]]\ncall = 'malloc'\ncode = 3\n", "fault 1: needed call = .acl..... and an action of fail, queue"),
+        ("[[fault]]\ncall = 'acl.rt.malloc'\n", "fault 1: action fail needs a code"),
+        ("[[fault]]\ncall = 'acl.rt.malloc'\naction = 'slow'\n", "fault 1: action slow needs a factor"),
+        ("[[fault]]\ncall = 'acl.rt.malloc'\ncode = true\n", "fault 1: code = True is no int"),
+        ("faults = 3\n", "holds a seed and .*fault.* tables, not faults"),
+        ("[[fault]\n", "is not TOML"),
+    ],
+)
+def test_a_fault_file_that_cannot_be_used_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    """With the fault's number and what is wrong with it."""
+    path = tmp_path / "faults.toml"
+    path.write_text(text)
+    with pytest.raises(FaultError, match=message):
+        parse(str(path))
+
+
+def test_a_rule_of_the_first_process_does_not_hold_in_its_successor(start: Start) -> None:
+    """Unless it says so."""
+    codes = []
+    for number in (0, 1):
+        pyacl_stubs.reset()
+        script = "acl.rt.malloc:1=207001; acl.rt.malloc:2=207018*"
+        acl = start(strictness="documented", process_number=number, faults=script)
+        codes.append([acl.rt.malloc(64, 0)[1] for _ in range(3)])
+    assert codes == [[207001, 207018, 0], [0, 207018, 0]]
