@@ -1,17 +1,7 @@
 """Append-only record files: what was written whole is read back, whatever happened to the rest of the file.
 
-A file is a row of frames, and nothing else:
-
-    tag       4 bytes      HEADER_TAG or RECORD_TAG
-    length    uint32 LE    bytes of the payload
-    check     uint32 LE    CRC-32 of the payload
-    seal      uint32 LE    CRC-32 of the three fields above and of the frame's offset in the file (uint64 LE)
-    payload   msgpack      a map with text keys for the header, any value for a record
-
-The first frame is the header: ``{"kind": text, "version": int, ...}``. A process that dies while it writes leaves a
-torn tail; readers report it, and the next writer cuts it off. Damage elsewhere costs the records that it hits: the seal
-finds the next frame, and since it covers the offset, bytes of a payload that look like a frame are none.
-Reading is linear in the file's size for any content, and never holds more than one frame beside the records.
+`record_frames` has the format. A process that dies while it writes leaves a torn tail; readers report it, and the next
+writer cuts it off. Damage elsewhere costs the records that it hits and no other.
 """
 
 from __future__ import annotations
@@ -19,36 +9,15 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
-import msgpack
-
 from engine.errors import ConfigError, DataError, ResourceError
 from engine.files import atomic_path
-
-HEADER_TAG = b"\xe5HDR"
-RECORD_TAG = b"\xe5REC"
-_PREFIX = struct.Struct("<4sII")
-_OFFSET = struct.Struct("<Q")
-_SEAL = struct.Struct("<I")
-FRAME_BYTES = _PREFIX.size + _SEAL.size
-#: Read at once while the next frame is looked for.
-CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class RecordLimits:
-    """What a reader accepts; larger records are skipped like damaged ones, more records are an error."""
-
-    max_record_bytes: int = 16 << 20
-    max_records: int = 50_000_000
+from engine.record_frames import HEADER_TAG, RECORD_TAG, RecordLimits, frame_of, frames_of, payload_of
 
 
 class Recovered(NamedTuple):
@@ -62,12 +31,6 @@ class Recovered(NamedTuple):
     header: dict[str, Any]
     records: list[Any]
     torn_bytes: int
-
-
-class _Frame(NamedTuple):
-    tag: bytes
-    value: Any
-    end: int
 
 
 def read_records(path: Path, limits: RecordLimits | None = None) -> Recovered:
@@ -89,7 +52,7 @@ def _recover(file: IO[bytes], path: Path, limits: RecordLimits) -> Recovered:
     header: dict[str, Any] = {}
     records: list[Any] = []
     good_bytes = 0
-    for frame, n_bytes in _frames(file, 0, limits):
+    for frame, n_bytes in frames_of(file, 0, limits):
         good_bytes += n_bytes
         if frame.tag == HEADER_TAG:
             header = header or frame.value
@@ -108,74 +71,6 @@ def _may_be_torn_header(file: IO[bytes]) -> bool:
     file.seek(0)
     start = file.read(len(HEADER_TAG))
     return start == HEADER_TAG[: len(start)]
-
-
-def _frames(file: IO[bytes], start: int, limits: RecordLimits) -> Iterator[tuple[_Frame, int]]:
-    """Each whole frame from offset `start` on, and its length."""
-    position = start
-    while True:
-        file.seek(position)
-        head = file.read(FRAME_BYTES)
-        fields = _open_head(head, position)
-        if fields is None:
-            found = _next_tag(file, position + 1)
-            if found is None:
-                return
-            position = found
-            continue
-        tag, length, check = fields
-        end = position + FRAME_BYTES + length  # the seal vouches for the length, so what follows is never scanned twice
-        if end > os.fstat(file.fileno()).st_size:
-            return
-        if length <= limits.max_record_bytes:
-            frame = _decode(tag, file.read(length), length, check, end)
-            if frame is not None:
-                yield frame, end - position
-        position = end
-
-
-def _open_head(head: bytes, offset: int) -> tuple[bytes, int, int] | None:
-    """(tag, length, check) of a frame that starts with `head`; None where none does."""
-    if len(head) < FRAME_BYTES or head[:4] not in (HEADER_TAG, RECORD_TAG):
-        return None
-    prefix = head[: _PREFIX.size]
-    if _SEAL.unpack(head[_PREFIX.size :])[0] != _seal(prefix, offset):
-        return None
-    tag, length, check = _PREFIX.unpack(prefix)
-    return tag, length, check
-
-
-def _seal(prefix: bytes, offset: int) -> int:
-    return zlib.crc32(_OFFSET.pack(offset), zlib.crc32(prefix))
-
-
-def _decode(tag: bytes, payload: bytes, length: int, check: int, end: int) -> _Frame | None:
-    if len(payload) != length or zlib.crc32(payload) != check:
-        return None
-    try:
-        value = msgpack.unpackb(payload, unicode_errors="surrogateescape")
-    except (ValueError, msgpack.UnpackException, RecursionError):
-        return None
-    if tag == HEADER_TAG and not isinstance(value, dict):
-        return None
-    return _Frame(tag, value, end)
-
-
-def _next_tag(file: IO[bytes], position: int) -> int | None:
-    """Offset of the next bytes that may start a frame, from `position` on."""
-    overlap = len(HEADER_TAG) - 1
-    file.seek(position)
-    buffer = b""
-    while True:
-        chunk = file.read(CHUNK_BYTES)
-        if not chunk:
-            return None
-        buffer += chunk
-        found = [at for at in (buffer.find(HEADER_TAG), buffer.find(RECORD_TAG)) if at >= 0]
-        if found:
-            return position + min(found)
-        position += len(buffer) - overlap
-        buffer = buffer[-overlap:]
 
 
 class RecordWriter:
@@ -212,7 +107,7 @@ class RecordWriter:
 
         Raises ValueError where readers with the usual limits would not accept it.
         """
-        payload = _payload(value)
+        payload = payload_of(value)
         if len(payload) > RecordLimits.max_record_bytes:
             raise ValueError(f"a record of {len(payload)} bytes is above {RecordLimits.max_record_bytes}")
         self._pending.append(payload)
@@ -277,7 +172,7 @@ class RecordWriter:
             )
         self._find_end()
         if not header:
-            self._write([(HEADER_TAG, _payload(self._header))])
+            self._write([(HEADER_TAG, payload_of(self._header))])
 
     def _find_end(self) -> None:
         """Move to the end of the last whole frame and cut off what is after it."""
@@ -286,7 +181,7 @@ class RecordWriter:
             self._end = 0  # somebody cut the file
         if size != self._end:
             with self._path.open("rb") as file:
-                for frame, _ in _frames(file, self._end, RecordLimits()):
+                for frame, _ in frames_of(file, self._end, RecordLimits()):
                     self._end = frame.end
             self.torn_bytes += size - self._end
             self._file.truncate(self._end)
@@ -294,8 +189,7 @@ class RecordWriter:
     def _write(self, frames: list[tuple[bytes, bytes]]) -> None:
         data, offset = bytearray(), self._end
         for tag, payload in frames:
-            prefix = _PREFIX.pack(tag, len(payload), zlib.crc32(payload))
-            data += prefix + _SEAL.pack(_seal(prefix, offset + len(data))) + payload
+            data += frame_of(tag, payload, offset + len(data))
         try:
             self._file.seek(offset)
             view = memoryview(data)
@@ -353,7 +247,7 @@ def rewrite_records(path: Path, header: dict[str, Any], is_kept: Callable[[Any],
 def _recover_header(file: IO[bytes], path: Path) -> dict[str, Any]:
     """The header alone; DataError for a file that holds no frame and is no torn one."""
     has_frames = False
-    for frame, _ in _frames(file, 0, RecordLimits()):
+    for frame, _ in frames_of(file, 0, RecordLimits()):
         has_frames = True
         if frame.tag == HEADER_TAG:
             header: dict[str, Any] = frame.value
@@ -361,8 +255,3 @@ def _recover_header(file: IO[bytes], path: Path) -> dict[str, Any]:
     if not has_frames and not _may_be_torn_header(file):
         raise DataError(f"{path} is no record file of the engine: it is left as it is; choose another file")
     return {}
-
-
-def _payload(value: Any) -> bytes:
-    payload: bytes = msgpack.packb(value, unicode_errors="surrogateescape")
-    return payload

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ConfigError, DataError
-from engine.records import FRAME_BYTES, RECORD_TAG, RecordLimits, RecordWriter, read_records
+from engine.record_frames import FRAME_BYTES, RECORD_TAG, RecordLimits
+from engine.records import RecordWriter, read_records
 
 HEADER = {"kind": "test", "version": 1}
 VALUES = st.recursive(
