@@ -180,7 +180,9 @@ def predictions_sha256(index: DataIndex, predictions: Predictions) -> str:
 
 def guide_result(predictions: Predictions, n_classes: int) -> dict[str, Any]:
     """result.json as the guide's ``imagenet_acc_eval.py`` writes it, over all images: a failed one counts as wrong."""
-    return guide_document(len(predictions), n_classes, [predictions.n_in_top(k) for k in range(1, TOP + 1)])
+    return guide_document(
+        len(predictions), n_classes, [predictions.n_in_top(k) for k in range(1, min(TOP, n_classes) + 1)]
+    )
 
 
 def perf_lines(chip: ChipTally, began_ns: int, batch: int) -> str:

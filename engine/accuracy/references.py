@@ -75,6 +75,15 @@ def find_reference(model: str, weights: str | None = None) -> Reference:
     return of_model[weights]
 
 
+def numbers_reference(text: str) -> Reference | None:
+    """``79.312`` or ``79.312,94.526`` as a reference; None for a text that is no number."""
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        return None
+    return custom_reference(numbers[0], numbers[1] if len(numbers) > 1 else None) if len(numbers) <= 2 else None
+
+
 def custom_reference(top1: float | None, top5: float | None) -> Reference:
     """Numbers from the command line, in percent; ConfigError for what is no accuracy."""
     for name, value in (("--top1", top1), ("--top5", top5)):

@@ -19,7 +19,7 @@ MOST_FLIPS_SHOWN = 20
 
 @click.command()
 @click.argument("result", type=PATH)
-@click.option("--reference", help="A model of the shipped table (resnext101_32x8d), or another run's folder or CSV.")
+@click.option("--reference", help="A model of the shipped table (resnext101_32x8d), 79.312,94.526, or another run.")
 @click.option("--weights", help="Which weights of the table, such as IMAGENET1K_V2.  [default: the first]")
 @click.option("--top1", type=float, help="Reference Top-1 in percent, such as 79.312.")
 @click.option("--top5", type=float, help="Reference Top-5 in percent, such as 94.526.")
@@ -64,12 +64,12 @@ def command(
 
     from engine.accuracy.compare import Gate, compare, compare_runs
     from engine.accuracy.measured import read_measured
-    from engine.accuracy.references import custom_reference, find_reference
+    from engine.accuracy.references import custom_reference, find_reference, numbers_reference
     from engine.errors import ConfigError
     from engine.files import write_report
 
     if (reference is None) == (top1 is None and top5 is None):
-        raise ConfigError("compare with what? give --reference MODEL (or another run), or --top1 and --top5")
+        raise ConfigError("compare with what? give either --reference MODEL (or another run), or --top1 and --top5")
     gate = Gate(points, relative)
     measured = read_measured(result)
     if reference is None:
@@ -77,7 +77,8 @@ def command(
     elif Path(reference).exists() or "/" in reference:
         comparison = compare_runs(measured, read_measured(Path(reference)), gate)
     else:
-        comparison = compare(measured, find_reference(reference, weights), gate)
+        published = numbers_reference(reference) or find_reference(reference, weights)
+        comparison = compare(measured, published, gate)
     if out is not None:
         write_report(out, (json.dumps(comparison.document, indent=2) + "\n").encode("utf-8", "surrogateescape"))
     _tell(comparison)

@@ -11,7 +11,7 @@ import pytest
 from engine.accuracy.compare import MET, NOT_MET, UNDECIDED, Gate, compare, compare_runs
 from engine.accuracy.guide import guide_document
 from engine.accuracy.measured import Measured, read_measured
-from engine.accuracy.references import Reference, custom_reference, find_reference, references
+from engine.accuracy.references import Reference, custom_reference, find_reference, numbers_reference, references
 from engine.errors import ConfigError, DataError, EngineError
 from tests.conftest import run_engine
 
@@ -201,6 +201,15 @@ def test_a_file_that_was_cut_is_told_by_its_run(tmp_path: Path) -> None:
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(DataError, match=r"predictions\.csv holds 2 images but its run\.json says 3"):
         read_measured(tmp_path)
+
+
+def test_numbers_are_a_reference_too() -> None:
+    both, one = numbers_reference("79.312,94.526"), numbers_reference("79.312")
+    assert both is not None
+    assert one is not None
+    assert (both.top1, both.top5, one.top1, one.top5) == (79.312, 94.526, 79.312, None)
+    assert numbers_reference("resnet50") is None
+    assert numbers_reference("1,2,3") is None
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.79312, 101.0, float("nan")])
