@@ -45,6 +45,7 @@ FREE_OPTIONS = frozenset(
     (
         *("data", "labels", "model", "limit", "batch", "workers", "window", "slots", "devices", "out", "profile"),
         *("measure_ceiling", "start_method", "max_failed_percent", "journal", "resume"),
+        *("publish", "trace", "min_duration"),
         *("feeders", "sim_chips", "sim_faults", "sim_slow", "stall_timeout", "image_timeout"),
     )
 )

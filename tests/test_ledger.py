@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -21,7 +22,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize(n_positions=st.integers(1, 40), n_slots=st.integers(2, 5), per_slot=st.integers(1, 6))
     def start(self, n_positions: int, n_slots: int, per_slot: int) -> None:
         self.ledger = Ledger(n_positions, n_slots, per_slot)
-        self.n_slots = n_slots
+        self.n_slots, self.per_slot = n_slots, per_slot
+        self.outcomes: dict[int, int] = {}
         self.filling: dict[int, int] = {}
         self.ready: list[int] = []
         self.in_flight: dict[int, int] = {}
@@ -67,11 +69,23 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.settle(position, SCORED)
             self.ledger.done(slot, self.in_flight.pop(slot))
 
-    @rule(decoder=st.integers(0, N_DECODERS - 1))
-    def decoder_dies(self, decoder: int) -> None:
+    @rule()
+    def resume_from_a_journal(self) -> None:
+        """A kill of all: what is settled is restored into a new ledger, the rest is to do again."""
+        ledger = Ledger(self.ledger.n_positions, self.n_slots, self.per_slot)
+        for outcome in (SCORED, FAILED):
+            of_it = sorted(position for position, was in self.outcomes.items() if was == outcome)
+            if of_it:
+                ledger.restore(np.array(of_it, np.int64), outcome)
+        ledger.resume()
+        assert (ledger.n_scored, ledger.n_failed) == (self.ledger.n_scored, self.ledger.n_failed)
+        self.ledger, self.filling, self.ready, self.in_flight = ledger, {}, [], {}
+
+    @rule(decoder=st.integers(0, N_DECODERS - 1), is_certain=st.booleans())
+    def decoder_dies(self, decoder: int, is_certain: bool) -> None:
         held = {slot for slot, holder in self.filling.items() if holder == decoder}
         positions = sorted(p for slot in held for p in self.ledger.positions(slot))
-        again, poison = self.ledger.decoder_died(decoder)
+        again, poison = self.ledger.decoder_died(decoder, is_certain)
         assert sorted(again + poison) == positions
         for position in poison:
             self.settle(position, FAILED)
@@ -87,6 +101,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def settle(self, position: int, outcome: int) -> None:
         self.ledger.settle(position, outcome)
         self.settled[position] += 1
+        self.outcomes[position] = outcome
 
     @invariant()
     def every_slot_is_in_one_hand(self) -> None:
