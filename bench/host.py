@@ -34,6 +34,8 @@ from kernels.warm import warm
 
 _WIDEST_SPREAD = 0.10
 _FIDELITY_FILES = 50
+#: Load average beyond the number of cores (its own last passes are one) above which wall time means nothing.
+_MOST_LOAD = 1.0
 #: The interpreter of an environment with pillow-simd in Pillow's place.
 _PILLOW_SIMD = "PEER_PILLOW_SIMD"
 _MARKS = "<!-- bench.host: table -->", "<!-- bench.host: end -->"
@@ -186,8 +188,13 @@ def per_s(name: str, files: list[bytes], n_processes: int, passes: int) -> float
 
 
 def on_cores(files: list[bytes], rounds: int) -> dict[str, dict[int, float]]:
-    """Median images/s of the guide's script and of the kernels, on one core and on all, interleaved."""
+    """Median images/s of the guide's script and of the kernels, on one core and on all, interleaved.
+
+    Nothing on a busy machine: wall time would tell of the others.
+    """
     n_cores = len(os.sched_getaffinity(0))
+    if os.getloadavg()[0] > n_cores + _MOST_LOAD:
+        return {}
     counts = sorted({1, n_cores})
     runs: dict[tuple[str, int], list[float]] = {(name, n): [] for name in (GUIDE, ENGINE) for n in counts}
     for _ in range(rounds):
@@ -198,6 +205,8 @@ def on_cores(files: list[bytes], rounds: int) -> dict[str, dict[int, float]]:
 
 def say_cores(rates: dict[str, dict[int, float]]) -> str:
     """One sentence."""
+    if not rates:
+        return "All cores: not measured, the machine was busy with other work."
     parts = [
         f"{name}: " + ", ".join(f"{rate:,.0f} images/s on {n} core{'s' * (n > 1)}" for n, rate in by_n.items())
         for name, by_n in rates.items()
