@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
@@ -209,6 +209,8 @@ class Crew:
         for member in self.members:
             member.bury(max(0.0, deadline_s - time.monotonic()))
         self.decoders, self.feeders = [], []
+        replace_stopped_fork_server()  # stopped, neither of them would ever see that its hub has gone
+        _kill_if_stopped(getattr(resource_tracker._resource_tracker, "_pid", None))
         os.close(self.stacks_fd)
         self._selector.close()
         self._alarm.close()
@@ -266,7 +268,10 @@ def start_fork_server() -> None:
 
 def replace_stopped_fork_server() -> None:
     """A fork server that somebody has stopped would never answer: the next one takes its place."""
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    _kill_if_stopped(getattr(forkserver._forkserver, "_forkserver_pid", None))
+
+
+def _kill_if_stopped(pid: int | None) -> None:
     if pid is not None and process_state(pid).is_stopped:
         os.kill(pid, signal.SIGKILL)
         while process_state(pid).is_stopped:
