@@ -15,7 +15,7 @@ from engine.backends.base import Backend, Completion, Device, DeviceJob
 from engine.channel import Channel, ChannelEnds
 from engine.errors import DeviceError
 from engine.messages import Attach, ChipLost, Done, Opened, Run, Started, Stop
-from engine.process import EXIT_ORPHANED, begin, failures_reported
+from engine.process import EXIT_ORPHANED, begin, end_with_hub, failures_reported
 from engine.stages_clock import BLOCKED, BUSY, STARVED, LapClock
 
 #: The file in engine/backends that serves each backend: cann and sim are the same code.
@@ -36,6 +36,7 @@ def feeder_main(ends: ChannelEnds, job: FeederJob) -> None:
     """Run the feeder until the hub says Stop or is gone."""
     begin("feeder", job.stacks.detach())
     hub = ends.open()
+    end_with_hub(hub)
     with failures_reported(hub, "feeder"):
         try:
             backend = open_backend(job)

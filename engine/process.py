@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +36,18 @@ def begin(role: str, stacks_fd: int | None = None) -> None:
         comm.write(f"engine-{role}")
     for number in FOR_THE_HUB:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_hub(hub: Channel) -> None:
+    """End this process as soon as its hub is gone, also while it is busy with something long (loading a model)."""
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(hub.fileno(), 0)  # no event but that the other end is closed
+        poll.poll()
+        os._exit(EXIT_ORPHANED)
+
+    threading.Thread(target=watch, name="end-with-hub", daemon=True).start()
 
 
 @contextmanager
