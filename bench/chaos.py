@@ -6,7 +6,7 @@ end), or the hub (killed, interrupted, told to end), which ends that part of the
 is complete.
 Each run is judged by its exit codes, by predictions_sha256 against an undisturbed run, by the count of settled samples,
 and by what is left: processes (found by a mark in their environment), descriptors of the run in /dev/shm, hidden files.
-Anything that is not as it should be is printed with the seed of its run.
+Who was stopped and outlives its hub is continued first. What is not as it should be is printed with its run's seed.
 Last answer: see docs/reliability.md. Not shown: real chips; signals while the results are being written are rare.
 
     python -m bench.chaos [--runs 200] [--seed 1] [--victims members|hub|both] [--json FILE]
@@ -43,6 +43,8 @@ DEADLY = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.
 HARMLESS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ENDING = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_PARTS = 12
+#: Of an undisturbed command, about: the time in which images are decoded and executed.
+WORK_SHARE = 0.3
 
 
 @dataclass
@@ -118,9 +120,9 @@ def one_run(scene: Scene, seed: int, victims: str) -> Verdict:
         for part in range(MOST_PARTS):
             is_quiet = part >= 3  # three disturbed parts at most: then the run must come to its end
             code = one_part(scene, rng, verdict, arguments, (Path(folder), hits_hub and not is_quiet, is_quiet))
-            if code == 0:
-                break
             has_journal = (out / "journal.records").exists()
+            if code == 0 or ((out / "run.json").exists() and not has_journal):
+                break  # complete, perhaps hit after its last file was written
             arguments = ["run", "--resume", out, "--no-log"] if has_journal else arguments
         judge(scene, verdict, out, shm_before)
     return verdict
@@ -135,6 +137,9 @@ def one_part(
     command = Running(folder / "log.txt", *arguments, env={**os.environ, MARK: mark})
     began_s = time.monotonic()
     moments = sorted(rng.uniform(0.0, scene.undisturbed_s, 0 if is_quiet else rng.integers(1, 5)).tolist())
+    if rng.random() < 0.7:  # within the work itself, which is shorter than the start of everything before it
+        began_s = wait_until_working(command, began_s)
+        moments = [moment_s * WORK_SHARE for moment_s in moments]
     for number, moment_s in enumerate(moments):
         with contextlib.suppress(subprocess.TimeoutExpired):
             command.process.wait(max(0.0, moment_s - (time.monotonic() - began_s)))
@@ -159,6 +164,16 @@ def one_part(
     return code
 
 
+def wait_until_working(command: Running, began_s: float) -> float:
+    """When the pipeline was up; `began_s` if it never was."""
+    deadline = time.monotonic() + HANGS_AFTER_S
+    while time.monotonic() < deadline and command.process.poll() is None:
+        if "run: started" in command.log:
+            return time.monotonic()
+        time.sleep(0.01)
+    return began_s
+
+
 def hit(command: Running, rng: np.random.Generator, verdict: Verdict, is_hub: bool) -> None:
     """One signal to one process."""
     pids = [command.process.pid] if is_hub else command.all_pids()
@@ -181,6 +196,8 @@ def survivors(mark: str) -> list[str]:
             with contextlib.suppress(psutil.Error, OSError):
                 if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
                     left.append(f"{process.name()} {process.status()}")
+                    if process.status() == psutil.STATUS_STOPPED:  # a stopped process cannot even see that all is over
+                        process.send_signal(signal.SIGCONT)
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import multiprocessing
 import os
 import select
@@ -78,7 +80,7 @@ class Member:
             self.has_ended(KILLED_WITHIN_S)
         self.process.join(EXIT_CODE_WITHIN_S)
         if self.process.exitcode is None:  # or Python would wait for it at its exit, for ever
-            replace_stopped_fork_server()
+            kill_stopped_helpers()
             self.process.join(EXIT_CODE_WITHIN_S)
         os.close(self._pid_fd)
         self.channel.close()
@@ -209,8 +211,7 @@ class Crew:
         for member in self.members:
             member.bury(max(0.0, deadline_s - time.monotonic()))
         self.decoders, self.feeders = [], []
-        replace_stopped_fork_server()  # stopped, neither of them would ever see that its hub has gone
-        _kill_if_stopped(getattr(resource_tracker._resource_tracker, "_pid", None))
+        kill_stopped_helpers()
         os.close(self.stacks_fd)
         self._selector.close()
         self._alarm.close()
@@ -250,7 +251,8 @@ def start_fork_server() -> None:
     Left to itself it preloads from the working directory first (Python 3.11): called from a checkout, the children of
     an installed engine would run the checkout's code, and compile its kernels anew.
     """
-    replace_stopped_fork_server()
+    kill_stopped_helpers()
+    end_helpers_at_exit()
     multiprocessing.set_forkserver_preload(PRELOADED)
     path_before, folder_before = os.environ.get("PYTHONPATH"), os.getcwd()
     os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
@@ -266,14 +268,31 @@ def start_fork_server() -> None:
             os.environ["PYTHONPATH"] = path_before
 
 
-def replace_stopped_fork_server() -> None:
-    """A fork server that somebody has stopped would never answer: the next one takes its place."""
-    _kill_if_stopped(getattr(forkserver._forkserver, "_forkserver_pid", None))
+def kill_stopped_helpers() -> None:
+    """Python's fork server and its resource tracker, if somebody has stopped them: they would never answer or end."""
+    for pid in helper_pids():
+        _kill_if_stopped(pid)
 
 
-def _kill_if_stopped(pid: int | None) -> None:
-    if pid is not None and process_state(pid).is_stopped:
-        os.kill(pid, signal.SIGKILL)
+def helper_pids() -> list[int]:
+    """Of the fork server and the resource tracker, if they were started."""
+    pids = (
+        getattr(forkserver._forkserver, "_forkserver_pid", None),
+        getattr(resource_tracker._resource_tracker, "_pid", None),
+    )
+    return [pid for pid in pids if pid is not None]
+
+
+@functools.cache
+def end_helpers_at_exit() -> None:
+    """They end with this process in any case, unless they are stopped."""
+    atexit.register(kill_stopped_helpers)
+
+
+def _kill_if_stopped(pid: int) -> None:
+    if process_state(pid).is_stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         while process_state(pid).is_stopped:
             time.sleep(0.001)
 

@@ -94,10 +94,9 @@ class Hub:
         for feeder in self._crew.feeders:
             self._welcome(feeder)
         self._tally.begin(self._crew, self._ledger, credit)
-        with HubGuard(self._crew, watcher.incident) as guard:
+        with HubGuard(self._crew, self._watchdog, watcher.incident):
             while not self._ledger.is_drained:
                 self._turn(bounds)
-                guard.beat()
 
     def _turn(self, bounds: Bounds) -> None:
         """Hand out, wait, take back, look around."""

@@ -32,7 +32,7 @@ from engine.startup import Startup
 from engine.tally import RunTally
 from engine.terminal import ending_signals
 from engine.trace import Trace
-from engine.watchdog import Watchdog
+from engine.watchdog import HubGuard, Watchdog
 from kernels.spec import PreprocessSpec
 from kernels.warm import warm
 
@@ -96,7 +96,8 @@ def run_pipeline(plan: Plan, watcher: Watcher) -> Outcome:
         plan_layout = partial(_make_arena, arena_fd, plan)
         sizes = plan.n_decoders, spread(plan.device_job.devices, plan.n_feeders)
         watchdog = Watchdog(crew, watcher.notice, watcher.incident)
-        opened, layout = Startup(crew, sizes, plan_layout, watchdog, watcher.notice).finish()
+        with HubGuard(crew, watchdog, watcher.incident):
+            opened, layout = Startup(crew, sizes, plan_layout, watchdog, watcher.notice).finish()
         outcome = _drive(plan, watcher, crew, opened, Arena(arena_fd, layout))
         if isinstance(outcome.error, StallError):
             crew.kill()
@@ -201,7 +202,7 @@ def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Aren
         ledger.n_positions,
         restored,
         hub.lost_chips,
-        bool(signals),
+        bool(signals) and ledger.n_scored + ledger.n_failed < ledger.n_positions,  # a complete run is no partial one
         error,
     )
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from engine.crew import Crew, Member
+from engine.crew import Crew, Member, kill_stopped_helpers
 from engine.errors import StallError
 from engine.process import ProcessState, process_state
 from engine.stacks import own_stacks, stacks_of
@@ -40,6 +40,7 @@ class Watchdog:
         self._chips: dict[int, int] = {}  # with work: since when it has not answered
         self._stopped: dict[int, int] = {}  # by pid: since when
         self._cpu_ns: dict[int, int] = {}
+        self.n_looks = 0  # grows as long as the hub goes around its loop
 
     def moved(self) -> None:
         """A slot was filled or done, or a process came up."""
@@ -64,6 +65,7 @@ class Watchdog:
         describe : the state of the hub, for the report
         Raises StallError, after a report of all processes, where nothing has moved.
         """
+        self.n_looks += 1
         now_ns = time.perf_counter_ns()
         gap_ns = now_ns - self._looked_ns
         if gap_ns < LOOK_EVERY_NS:
@@ -127,13 +129,14 @@ def _kernel_call(pid: int) -> str:
 class HubGuard:
     """Ends the run if the hub itself is stuck, which can only be in a call that never returns (a dead disk, a driver).
 
-    Its thread looks whether `beat` was called; awake time only, as above.
+    Its thread looks whether the hub still asks its watchdog; awake time only, as above. A helper of Python that
+    somebody has stopped is killed: the hub may be waiting for the fork server's answer, and starts another one.
     """
 
-    def __init__(self, crew: Crew, incident: Callable[[str], str]) -> None:
+    def __init__(self, crew: Crew, watchdog: Watchdog, incident: Callable[[str], str]) -> None:
         self._crew = crew
+        self._watchdog = watchdog
         self._incident = incident
-        self._n_beats = 0
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="hub-guard", daemon=True)
 
@@ -145,15 +148,12 @@ class HubGuard:
         self._is_over.set()
         self._thread.join()
 
-    def beat(self) -> None:
-        """The hub has gone once around its loop."""
-        self._n_beats += 1
-
     def _watch(self) -> None:
         n_seen, n_still = -1, 0
         while not self._is_over.wait(GUARD_EVERY_S):
-            n_still = n_still + 1 if self._n_beats == n_seen else 0
-            n_seen = self._n_beats
+            kill_stopped_helpers()
+            n_still = n_still + 1 if self._watchdog.n_looks == n_seen else 0
+            n_seen = self._watchdog.n_looks
             if n_still * GUARD_EVERY_S > self._crew.limits.stall_s + GUARD_GRACE_S:
                 self._give_up()
 
