@@ -92,6 +92,7 @@ def test_other_images_or_classes_are_refused() -> None:
         compare_scores(scores_of(random_rows()), scores_of(random_rows()[:, :49]))
 
 
+@pytest.mark.heavy
 def test_an_onnx_and_its_simulated_om_are_the_same_and_float16_nearly(small_data: DataSet, tmp_path: Path) -> None:
     model = thumbnail_model(tmp_path / "m.onnx")
     build_om(model, tmp_path / "m_bs4.om", 4)

@@ -55,7 +55,7 @@ def test_a_killed_hub_leaves_nothing(small_data: DataSet, running: list[Running]
     assert set(os.listdir("/dev/shm")) <= before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.heavy)])
 def test_an_interrupt_gives_a_partial_report(
     number: signal.Signals, small_data: DataSet, running: list[Running], tmp_path: Path
 ) -> None:

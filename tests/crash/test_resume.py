@@ -29,7 +29,9 @@ def killed_at(fraction: float, data: DataSet, out: Path, running: list[Running])
     assert command.finish()[0] == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.8])
+@pytest.mark.parametrize(
+    "fraction", [pytest.param(0.01, marks=pytest.mark.heavy), 0.5, pytest.param(0.8, marks=pytest.mark.heavy)]
+)
 def test_a_killed_run_is_resumed_to_the_same_predictions(
     fraction: float, small_data: DataSet, undisturbed: dict[str, object], running: list[Running], tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ def test_stopped_processes_are_noticed_killed_and_replaced(
     assert "in decode_forever" in report
 
 
+@pytest.mark.heavy
 def test_a_chip_that_hangs_once_is_restarted(
     small_data: DataSet, undisturbed: dict[str, object], tmp_path: Path
 ) -> None:
@@ -112,7 +113,10 @@ def test_a_stall_ends_the_run_with_a_report_and_can_be_resumed(
     assert not (tmp_path / JOURNAL).exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.heavy) for number in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_the_second_signal_ends_at_once(
     number: signal.Signals, small_data: DataSet, running: list[Running], tmp_path: Path
 ) -> None:

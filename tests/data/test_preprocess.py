@@ -166,7 +166,12 @@ def test_class_folders_stay_class_folders(data: DataSet, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("form", "number"), [("bin", signal.SIGKILL), ("packed", signal.SIGKILL), ("bin", signal.SIGINT)]
+    ("form", "number"),
+    [
+        ("bin", signal.SIGKILL),
+        pytest.param("packed", signal.SIGKILL, marks=pytest.mark.heavy),
+        pytest.param("bin", signal.SIGINT, marks=pytest.mark.heavy),
+    ],
 )
 def test_killed_in_the_middle_nothing_is_half_written_and_it_goes_on(
     tmp_path: Path, number: signal.Signals, form: str
@@ -246,6 +251,7 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
     assert team.n_done == 100
 
 
+@pytest.mark.heavy
 def test_workers_that_die_again_and_again_end_it() -> None:
     team = Team(dead_main, [], 2)
     with pytest.raises(
