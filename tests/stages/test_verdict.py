@@ -68,6 +68,12 @@ CASES = {
     "slow copies": Case(5, "--devices 0 --window 3", "copy-bound", r"copies take (9\d|100) % of the chips' time", 0.05),
 }
 
+#: Always run; the others are heavy.
+QUICK_CASES = ("slow disk", "few slots", "slow consumer")
+CASE_PARAMETERS = [
+    pytest.param(case, id=name, marks=() if name in QUICK_CASES else pytest.mark.heavy) for name, case in CASES.items()
+]
+
 
 def measured(data: DataSet, out: Path, case: Case) -> tuple[dict[str, Any], str]:
     """run.json and what was printed."""
@@ -81,7 +87,7 @@ def measured(data: DataSet, out: Path, case: Case) -> tuple[dict[str, Any], str]
     return document, finished.stdout
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("case", CASE_PARAMETERS)
 def test_the_verdict_names_the_bottleneck_and_the_sums_agree(case: Case, small_data: DataSet, tmp_path: Path) -> None:
     """Sums by different clocks agree within 1 % whatever the bottleneck; the verdict is printed, folded."""
     document, printed = measured(small_data, tmp_path / "out", case)

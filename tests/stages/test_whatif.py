@@ -35,7 +35,10 @@ def config_of(data: DataSet, folder: Path, inject: str) -> RunConfig:
 
 @pytest.mark.parametrize(
     ("inject", "bound", "low", "high"),
-    [("", "chips", 60, 82), ("read-ms=40", "the disk, and decoders that wait for it", 10, 25)],
+    [
+        pytest.param("", "chips", 60, 82, marks=pytest.mark.heavy),
+        ("read-ms=40", "the disk, and decoders that wait for it", 10, 25),
+    ],
 )
 def test_the_ladder_begins_with_the_part_that_bounds_the_run(
     inject: str, bound: str, low: float, high: float, small_data: DataSet, tmp_path: Path
