@@ -85,6 +85,7 @@ def crops(small_data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
+@pytest.mark.heavy
 def test_one_of_four_chips_at_half_speed_gives_seven_eighths(crops: Path, tmp_path: Path) -> None:
     """The rate over the steady state is 3.5 / 4 of the same run with four equal chips, within 2 %."""
     profile = tmp_path / "slow.toml"
