@@ -94,6 +94,7 @@ def test_a_chip_that_hangs_once_is_restarted(
     assert read_run(tmp_path)["predictions_sha256"] == undisturbed["predictions_sha256"]
 
 
+@pytest.mark.heavy
 def test_a_stall_ends_the_run_with_a_report_and_can_be_resumed(
     small_data: DataSet, undisturbed: dict[str, object], tmp_path: Path
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_stall_ends_the_run_with_a_report_and_can_be_resumed(
     assert not (tmp_path / JOURNAL).exists()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "number",
     [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.heavy) for number in (signal.SIGINT, signal.SIGHUP))],
@@ -138,6 +140,7 @@ def test_the_second_signal_ends_at_once(
     assert (tmp_path / JOURNAL).exists()
 
 
+@pytest.mark.heavy
 def test_a_closed_terminal_gives_a_partial_report(small_data: DataSet, running: list[Running], tmp_path: Path) -> None:
     """The terminal goes away while the run draws on it: SIGHUP, and every further write fails."""
     ours, theirs = os.openpty()
