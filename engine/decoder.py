@@ -50,24 +50,27 @@ def decoder_main(ends: ChannelEnds, job: DecoderJob) -> None:
 
 def decode_forever(hub: Channel, arena: Arena, source: Source, limit: ImageClock) -> None:
     """Fill slots until the hub closes its pipe."""
-    clock, handed_ns = LapClock(), 0
+    clock, sending_ns = LapClock(), 0
     for fill in hub.received():
-        clock.lap(STARVED)
+        began_ns = clock.lap(STARVED)
         assert isinstance(fill, Fill)
-        filled = fill_slot(fill, arena.slot(fill.slot), source, handed_ns, limit)
+        filled = fill_slot(fill, arena.slot(fill.slot), source, began_ns, limit)
         limit.stop()
-        clock.lap(BUSY)
-        hub.send(filled._replace(spent=clock.reading()))
-        clock.lap(BUSY)
-        handed_ns = time.perf_counter_ns() - filled.ended_ns
+        made_ns = clock.lap(BUSY)
+        handed_ns = sending_ns + made_ns - filled.ended_ns
+        hub.send(filled._replace(handed_ns=handed_ns, spent=clock.reading()))
+        sending_ns = clock.lap(BUSY) - made_ns
 
 
-def fill_slot(fill: Fill, slot: Slot, source: Source, handed_ns: int, limit: ImageClock) -> Filled:
-    """Write each sample's input into its row; the row of an image that fails is zeros, and its reason is told."""
+def fill_slot(fill: Fill, slot: Slot, source: Source, began_ns: int, limit: ImageClock) -> Filled:
+    """Write each sample's input into its row; the row of an image that fails is zeros, and its reason is told.
+
+    began_ns : when the decoder took the slot in hand; the first image's time counts from there
+    """
     reasons: dict[int, str] = {}
     paths: Counter[str] = Counter()
     times = np.zeros((len(fill.samples), len(IMAGE_TIMES)), np.int64)
-    began_ns = ended_ns = time.perf_counter_ns()
+    ended_ns = began_ns
     for row, sample in enumerate(fill.samples):
         row_began_ns = read_ended_ns = ended_ns
         resample_ns = 0
@@ -82,7 +85,7 @@ def fill_slot(fill: Fill, slot: Slot, source: Source, handed_ns: int, limit: Ima
             slot.inputs[row] = 0
         ended_ns = time.perf_counter_ns()
         times[row] = row_began_ns, read_ended_ns - row_began_ns, ended_ns - read_ended_ns - resample_ns, resample_ns
-    return Filled(fill.slot, reasons, dict(paths), began_ns, ended_ns, times.tobytes(), handed_ns, [])
+    return Filled(fill.slot, reasons, dict(paths), began_ns, ended_ns, times.tobytes(), 0, [])
 
 
 def _attach(message: Message) -> Attach:

@@ -63,7 +63,7 @@ class Filled(NamedTuple):
     paths   : {decode path: images that took it}
     began_ns, ended_ns : first read begun, last image written
     times   : (rows, 4) int64, per image `IMAGE_TIMES`: when its read began, then how long each stage took
-    handed_ns : how long it took to hand the slot before this one over to the hub
+    handed_ns : sending the slot before this one, and all that was left to do between `ended_ns` and sending this one
     spent   : the decoder's `LapClock.reading`; waiting counts as starved, only the hub knows what was missing
     """
 

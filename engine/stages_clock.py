@@ -14,11 +14,12 @@ class LapClock:
         self._sums = [0, 0, 0]
         self._since_ns = time.perf_counter_ns()
 
-    def lap(self, state: int) -> None:
-        """The time since the last lap was spent in `state`."""
+    def lap(self, state: int) -> int:
+        """The time since the last lap was spent in `state`; gives the time at which it ended."""
         now_ns = time.perf_counter_ns()
         self._sums[state] += now_ns - self._since_ns
         self._since_ns = now_ns
+        return now_ns
 
     def move(self, ns: int, source: int, target: int) -> None:
         """`ns` of what was counted as `source` belong to `target`."""
