@@ -186,12 +186,22 @@ def target_of(config: RunConfig, spec: PreprocessSpec) -> Target:
 
 
 def warm_up(spec: PreprocessSpec, say: Callable[[str], None], tensor: TensorFormat | None = None) -> None:
-    """Compile the kernels before the first worker starts; said only where it takes long, which is the first time."""
-    timer = threading.Timer(SLOW_WARM_UP_S, say, ["compiling the kernels, once on this machine (some seconds) ..."])
+    """Compile the kernels before the first worker starts; said, step by step, where it takes long: the first time."""
+    steps = ["start"]
+
+    def say_step() -> None:
+        say(f"compiling the kernels, once on this machine: {steps[-1]}")
+
+    def begin(step: str) -> None:
+        steps.append(step)
+        if timer.finished.is_set():
+            say_step()
+
+    timer = threading.Timer(SLOW_WARM_UP_S, say_step)
     timer.daemon = True
     timer.start()
     try:
-        warm(spec, tensor=tensor)
+        warm(spec, begin, tensor)
     finally:
         timer.cancel()
 

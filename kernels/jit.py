@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -13,11 +15,30 @@ from kernels.cache import cache_folder
 from kernels.isa import INSTRUCTION_SET, compiler_target
 
 _config: Any = config  # numba sets its attributes at run time
+_BLAS = "scipy.linalg"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _target = compiler_target(INSTRUCTION_SET)
 if _target is not None:  # for the whole process: only ever by request, in tests and benchmarks
     _config.CPU_NAME, _config.CPU_FEATURES = _target
+
+
+def _load_numba_without_scipy() -> None:
+    """Load the part of numba that looks for a BLAS, with SciPy's linear algebra out of sight.
+
+    Otherwise the first kernel of each process imports it, which takes as long as loading all kernels does.
+    What numba does without: its `np.convolve` is a loop in this process. `np.dot` looks for it again when it is used.
+    """
+    if _config.DISABLE_JIT or _BLAS in sys.modules:
+        return
+    sys.modules[_BLAS] = None  # type: ignore[assignment]  # importing it raises ModuleNotFoundError
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        del sys.modules[_BLAS]
+
+
+_load_numba_without_scipy()
 
 _INNER: Any = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 

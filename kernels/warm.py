@@ -29,7 +29,7 @@ from kernels.spec import PreprocessSpec, TensorFormat
 def warm(
     spec: PreprocessSpec, progress: Callable[[str], None] | None = None, tensor: TensorFormat | None = None
 ) -> None:
-    """Run every kernel of a run once, on a tiny input; `progress` is told which one comes next.
+    """Run every kernel of a run once, on a tiny input; `progress` is told what comes next, e.g. "rank (2 of 5)".
 
     The first time, where there are two cores, a second process compiles half of them at the same time.
     """
@@ -42,9 +42,9 @@ def warm(
         ("host path", lambda: _warm_jpeg(spec, form)),
     ]
     helper = None if pixels_stage.is_cached or len(os.sched_getaffinity(0)) < 2 else _start_helper(spec, form)
-    for name, step in steps:
+    for number, (name, step) in enumerate(steps, 1):
         if progress is not None:
-            progress(name)
+            progress(f"{name} ({number} of {len(steps)})")
         if name == "resample" and helper is not None:
             helper.wait()  # if it failed, the next steps compile what is missing
         step()
