@@ -17,29 +17,24 @@ from engine.errors import EXIT_INTERRUPTED, EngineError, ResourceError
 from engine.files import NO_SPACE
 from engine.terminal import ignore_signals, interrupt_on_signals, open_standard_streams, say, warn
 
-#: In the order of the help.
-COMMANDS = (
-    "run",
-    "demo",
-    "check-data",
-    "verify",
-    "doctor",
-    "bench",
-    "certify",
-    "export",
-    "compile",
-    "profile",
-    "preprocess",
-    "info",
-    "guide-scripts",
-    "score",
-    "compare",
-    "diagnose",
-    "parity",
-    "perf",
-    "sweep",
-    "report",
-)
+#: As the help lists them.
+SECTIONS = {
+    "Evaluate": ("run", "demo", "verify", "check-data", "doctor"),
+    "The guide, step by step": (
+        "certify",
+        "export",
+        "compile",
+        "preprocess",
+        "info",
+        "bench",
+        "score",
+        "compare",
+        "profile",
+        "guide-scripts",
+    ),
+    "Wrong or slow": ("diagnose", "parity", "sweep", "perf", "report"),
+}
+COMMANDS = tuple(name for names in SECTIONS.values() for name in names)
 
 
 class Commands(click.Group):
@@ -54,6 +49,18 @@ class Commands(click.Group):
         command: click.Command = importlib.import_module(f"engine.commands.{cmd_name.replace('-', '_')}").command
         command.name = cmd_name
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One list per section, all with the same columns."""
+        widest = max(map(len, COMMANDS))
+        limit = formatter.width - 6 - widest
+        for title, names in SECTIONS.items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            rows = [
+                (name.ljust(widest), command.get_short_help_str(limit)) for name, command in commands.items() if command
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

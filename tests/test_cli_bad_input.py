@@ -174,6 +174,16 @@ def test_no_command_shows_the_help() -> None:
     assert {"demo", "run", "verify"} <= set(result.output.split())
 
 
+def test_the_help_lists_every_command_with_a_whole_sentence() -> None:
+    """At 80 columns nothing is cut, and each file of `engine/commands` that is a command is there."""
+    listed = CliRunner().invoke(cli.cli, ["--help"], terminal_width=80).output.split("Options:")[1]
+    assert "..." not in listed.replace("Top-1..", "")
+    for name in cli.COMMANDS:
+        assert len(re.findall(rf"^  {name} +[A-Z].*[.?]", listed, re.MULTILINE)) == 1, name
+    files = {path.stem.replace("_", "-") for path in Path(cli.__file__).parent.joinpath("commands").glob("[a-z]*.py")}
+    assert set(cli.COMMANDS) == files - {"options", "perf-judge"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 @click.option("--no-log", is_flag=True, help="Keep this out of the perf log.")
 @click.option("--label", default="", help="A name for this in the perf log.")
 def command(batch: str, json_path: Path | None, **options: Any) -> None:
-    """Pure inference: how fast are the chips alone, from memory, at each batch size?
+    """Pure inference: how fast are the chips alone?
+
+    From memory, at each batch size.
 
     All chips work at once, so nothing is multiplied by 4. Each batch size runs in a fresh process. Models compiled for
     one batch are found by their names: --model X_bs1.om --batch 1,4 takes X_bs1.om and X_bs4.om.

@@ -40,7 +40,9 @@ from engine.terminal import say
 @click.option("--limit", type=click.IntRange(1), help="Only the first N images.")
 @click.option("--out", type=PATH, default=Path("certificate"), show_default=True, help="Folder for everything.")
 def command(**options: Any) -> None:
-    """Do the whole guide: export, compile, run, score, compare, pure inference; and write a certificate.
+    """Do the whole guide in one go, and write a certificate.
+
+    Steps: export, compile, run, score, compare, pure inference.
 
     Ends in certificate.md, readable on paper, and certificate.json: hashes of everything, accuracy and its gates, rates
     of all chips at once. Interrupted or killed, the same command goes on with the step it was in. What is SIMULATED is

@@ -21,7 +21,7 @@ from engine.terminal import say
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes.  [default: as many as cores]")
 def command(data: Path, labels: Path | None, quarantine: Path | None, preset: str, workers: int | None) -> None:
-    """Decode every image of a folder without a model: what is odd, what will fail and why.
+    """Decode every image without a model: what is odd or broken.
 
     Exit code 0: all can be decoded, 8: some cannot.
     """

@@ -44,7 +44,7 @@ def command(
     relative: float,
     out: Path | None,
 ) -> None:
-    """Is the accuracy of RESULT as good as the reference?
+    """Is an accuracy as good as its reference? (guide: 6.2)
 
     RESULT is the --out folder of `engine run`, its predictions.csv, or a result.json (also the guide's own). Two gates
     apply to Top-1 and Top-5, and the stricter decides: not more than 1 point below the reference, and not less than

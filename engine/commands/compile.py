@@ -35,7 +35,7 @@ def command(
     unchecked: bool,
     simulate: bool,
 ) -> None:
-    """Compile an ONNX model for the chips with CANN's atc: chapter 3.2 of the guide.
+    """Compile an ONNX for the chips with CANN's atc (guide: 3.2).
 
     Prints each atc command as it is run. Opset and operators are checked first; the .om itself decides whether it
     worked. The same model, flags and atc are not compiled twice.

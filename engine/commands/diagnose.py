@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--labels-only", is_flag=True, help="Run nothing, only look at the predictions.")
 @click.option("-o", "--out", type=PATH, help="Also write the evidence as JSON.")
 def command(result: Path, images: int, labels_only: bool, out: Path | None, **options: Any) -> None:
-    """Why is the accuracy of RESULT bad?
+    """Why is an accuracy bad? Labels, channels, preprocessing.
 
     RESULT is the --out folder of `engine run`, or a predictions.csv (`engine score --predictions`) with --model and
     --data. Tries labels that are off by one, in the devkit's order, or for 1001 classes, and images with swapped

@@ -18,7 +18,9 @@ EXIT_UNFIT = 4
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(1, 1024), help="Of the model.")
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 def command(model: str | None, batch: int, is_json: bool) -> None:
-    """Say what this host can run: CANN, driver, chips, simulator, memory, libraries, kernels; and what to do.
+    """What can this host run, and what is missing?
+
+    CANN, driver, chips, simulator, memory, libraries, kernels; and what to do.
 
     Exit code 0: fit to run on something. 4: not, or not with --model.
     """

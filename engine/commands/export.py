@@ -17,7 +17,7 @@ from engine.terminal import say
 @click.option("--opset", default=11, show_default=True, type=click.IntRange(11, 17), help="What atc takes is 11.")
 @click.option("--size", type=click.IntRange(32, 1024), help="Side of the images.  [default: the net's own, mostly 224]")
 def command(name: str, weights: Path | None, output: Path, opset: int, size: int | None) -> None:
-    """Convert trained weights to ONNX: chapter 3.1 of the guide.
+    """Convert trained weights to ONNX (guide: 3.1).
 
     NAME is a classifier of torchvision. Written without torch: resnet18, resnet34, resnet50, resnet101, resnet152,
     resnext50_32x4d, resnext101_32x8d, resnext101_64x4d, wide_resnet50_2, wide_resnet101_2, and efficientnet_lite0 to 2

@@ -14,7 +14,9 @@ from engine.terminal import say
 @click.argument("folder", metavar="DIR", type=PATH)
 @click.option("--force", is_flag=True, help="Write over files of these names that are not ours.")
 def command(folder: Path, force: bool) -> None:
-    """Write the guide's scripts into DIR: the same names, the same arguments, done by the engine.
+    """Write the guide's scripts, done by the engine.
+
+    Into DIR, with the same names and the same arguments.
 
     imagenet_torch_preprocess.py, gen_dataset_info.py, imagenet_acc_eval.py and resnext101_32x8d_pth2onnx.py. A shell
     script that calls them runs unchanged, with whatever python3 it names: they hand over to the one with the engine.

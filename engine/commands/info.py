@@ -24,7 +24,9 @@ from engine.terminal import say, warn
     help="bin: the .bin tensors in DIR. jpg: its JPEG files, each with its own size.",
 )
 def command(folder: str, info: Path, width: int, height: int, kind: str) -> None:
-    """List the tensors in DIR in the file INFO, as the guide's gen_dataset_info.py does.
+    """List tensors in an .info file (guide: 4.3).
+
+    Writes the tensors in DIR into INFO, as the guide's gen_dataset_info.py does.
 
     One line per file, 'INDEX PATH WIDTH HEIGHT', in natural order; PATH begins with DIR as you give it. The old
     benchmark tool reads it, and so does `engine run --data INFO`.

@@ -57,7 +57,7 @@ def command(
     profile: str,
     out: Path | None,
 ) -> None:
-    """Do two models, or one model on two backends, compute the same scores?
+    """Do two models or backends compute the same scores?
 
     A and B are what `engine run --model` takes: an ONNX and the .om compiled from it, float32 and float16, lite0 and
     another export of it. Prints cosine, greatest difference and Top-1 agreement, and the images that differ most.

@@ -16,7 +16,7 @@ LOG = click.option("--log", "file", type=PATH, help="Perf log.  [default: perf.l
 
 @click.group(name="perf")
 def command() -> None:
-    """The log that every run appends to: list it, compare runs, guard against slowdowns.
+    """The log of all runs: list, compare, judge in CI.
 
     A run is named by its id or the first digits of it, last, last~1, @BASELINE, label:TEXT, rev:REVISION, the folder
     of a run, or another log file; several with commas between.

@@ -34,7 +34,9 @@ from engine.terminal import say
 def command(
     src: Path, dst: Path, preset: str, form: str, dtype: str | None, labels: Path | None, workers: int | None
 ) -> None:
-    """Make tensors of the images in SRC, as the guide's imagenet_torch_preprocess.py does, on all cores.
+    """Make tensors of images, on all cores (guide: 4.2).
+
+    As the guide's imagenet_torch_preprocess.py does, from the images in SRC to files in DST.
 
     `.bin` files are byte-identical to the script's. A packed file has a quarter of their size and is read by
     `engine run --data FILE` with the same predictions. What is complete is kept: a command that was interrupted or

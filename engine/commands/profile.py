@@ -28,7 +28,7 @@ MOST_SHOWN = 10
 @click.option("--preset", default="resnet", show_default=True, help="Preprocessing of the images.")
 @click.option("--out", type=PATH, default=Path("profile"), show_default=True, help="Folder for the CSV files.")
 def command(model: str, batch: int, against: int | None, out: Path, **options: Any) -> None:
-    """Which operators take the time?
+    """Which operators take the time? (guide: 7)
 
     An .om made by atc is profiled on its chip by CANN's msprof (its command line is printed); an ONNX on this CPU by
     ONNX Runtime's profiler; a simulated .om as the ONNX inside it, on this CPU. A CPU's shares are not a chip's.

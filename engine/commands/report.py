@@ -18,7 +18,10 @@ FORMATS = ("html", "md")
 @click.option("--format", "form", default="html", show_default=True, help="html or md.")
 @click.option("--against", type=PATH, help="Another run's folder: list the images that are predicted otherwise.")
 def command(source: Path, output: Path | None, form: str, against: Path | None) -> None:
-    """Make one page of SOURCE: the folder of a run or of a sweep, or a perf log. It works offline."""
+    """Make one page of a run, a sweep or a perf log.
+
+    SOURCE is the folder of a run or of a sweep, or a log. The page works offline.
+    """
     from engine.files import atomic_write
     from engine.report.html import html_of
     from engine.report.markdown import markdown_of

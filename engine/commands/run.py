@@ -113,7 +113,7 @@ from engine.terminal import say, warn
 @click.option("--config", "config_file", type=PATH, help="TOML file of these options; the command line wins.")
 @click.pass_context
 def command(ctx: click.Context, /, config_file: Path | None, resume_dir: Path | None, **options: Any) -> None:
-    """Evaluate a model on a data set: real JPEGs in, Top-1..Top-5 and throughput out."""
+    """Evaluate a model: JPEGs in, Top-1..5 and throughput out."""
     from engine.perflog.log import LogOptions
 
     if resume_dir is not None:

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     help="Order of equal scores: of NumPy's sort as in the guide's script, or the lower class first.",
 )
 def command(dump: Path, labels: Path, out: Path, predictions: Path | None, **options: object) -> None:
-    """Top-1..Top-5 from the output files of the old benchmark tool, ais_bench or `engine run --dump`.
+    """Top-1..Top-5 from dumped outputs (guide: 6.1).
+
+    Of the old benchmark tool, ais_bench or `engine run --dump`.
 
     DUMP is the folder with one file per image (IMAGE_1.txt, IMAGE_0.bin, .npy), or the folder above dumpOutput_device0,
     dumpOutput_device1 and so on. LABELS has one line 'NAME CLASS' per image. The JSON is the one that the guide's

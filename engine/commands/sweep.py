@@ -49,7 +49,7 @@ def _optional_percent(ctx: click.Context, param: click.Parameter, text: str | No
 @click.option("--label", default="", help="A name for the trials in the perf log.")
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
-    """Find the best workers, batch, window, feeders and slots for this host, model and data.
+    """Find the best workers, batch, window, feeders and slots.
 
     All other options are those of engine run and hold for every trial:
 

@@ -13,7 +13,10 @@ from engine.terminal import say
 @click.command()
 @click.argument("result_dir", type=PATH)
 def command(result_dir: Path) -> None:
-    """Score the samples of a finished run again, slowly and in one process, and compare the predictions."""
+    """Score a finished run again, slowly, and compare.
+
+    With Pillow, NumPy and one process; the predictions must be the same.
+    """
     from engine.verify import verify_result
 
     verify_result(result_dir, say)
