@@ -17,7 +17,8 @@ from engine.terminal import say
 def command(out: Path, images: int) -> None:
     """Run the main job on images made here, and prove it right.
 
-    Four SIMULATED chips, 320 images with the sizes of ImageNet, and a model whose scores are a hash of every byte it got.
+    Four SIMULATED chips, 320 images with the sizes of ImageNet, and a model whose scores are a hash of every byte that
+    it got.
     """
     from engine.demo import run_demo
 
