@@ -18,6 +18,7 @@ STARTED_WITHIN_S = 60.0
 FINISHED_WITHIN_S = 120.0
 POLL_S = 0.01
 ROLES = ("decoder", "feeder")
+HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Found = TypeVar("Found")
 
@@ -26,12 +27,20 @@ class Running:
     """`python -m engine.cli ARGUMENTS` in a session of its own; standard error goes to `log`."""
 
     def __init__(self, log: Path, *arguments: object, **options: object) -> None:
-        """options : of `subprocess.Popen`"""
+        """options : of `subprocess.Popen`. It hears the usual signals, also where whoever started us ignores them."""
         self._log = log
         command = [sys.executable, "-m", "engine.cli", *map(str, arguments)]
+        then = options.pop("preexec_fn", None)
+
+        def prepare() -> None:
+            for number in HEARD:  # `nohup` and a shell's background jobs ignore some, and children inherit that
+                signal.signal(number, signal.SIG_DFL)
+            if callable(then):
+                then()
+
         with log.open("w") as errors:
             options = {"stdout": subprocess.DEVNULL, "stderr": errors, "start_new_session": True} | options
-            self.process = subprocess.Popen(command, **options)  # type: ignore[call-overload]
+            self.process = subprocess.Popen(command, preexec_fn=prepare, **options)  # type: ignore[call-overload]
 
     @property
     def log(self) -> str:

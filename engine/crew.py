@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import multiprocessing
 import os
 import select
 import selectors
 import signal
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
@@ -26,17 +22,18 @@ from engine.channel import Channel
 from engine.decoder import DecoderJob, decoder_main
 from engine.errors import WorkerError
 from engine.feeder import FeederJob, feeder_main
-from engine.limits import DEFAULT_LIMITS, EXIT_NO_MEMORY, TIME_LIMIT_SIGNAL, Limits
-from engine.messages import Message, Stop
-from engine.process import FOR_THE_HUB, process_state
+from engine.forkserver import interrupts_ignored, kill_stopped_helpers, start_fork_server
+from engine.limits import DEFAULT_LIMITS, EXIT_BROKEN, EXIT_NO_MEMORY, TIME_LIMIT_SIGNAL, Limits
+from engine.messages import Broken, Message, Stop
+from engine.process import process_state
 from engine.sources.base import Store
-from engine.stacks import DUMP_SIGNAL, create_stacks_fd
+from engine.stacks import create_stacks_fd
 from kernels.spec import PreprocessSpec
 
-#: Imported once in the fork server, so that a new decoder or feeder starts in milliseconds.
-PRELOADED = ["engine.decoder", "engine.feeder"]
 #: A process that was told to stop gets this long before it is killed.
 STOP_PATIENCE_S = 10.0
+#: Of that, until it is seen that a process is stopped and will not end by itself.
+LOOK_AGAIN_S = 0.5
 #: A process whose pipe has ended gets this long to end itself.
 CLOSED_PIPE_PATIENCE_S = 1.0
 #: The kernel ends a killed process within milliseconds, unless it waits for a broken disk or driver.
@@ -102,10 +99,21 @@ class Member:
 
 @dataclass(frozen=True)
 class Death:
-    """A member's pipe ended."""
+    """A member's pipe ended.
 
-    cause: str  # "was killed by SIGKILL" or "exited with 3"
-    is_certain: bool = False  # it broke a limit of ours over what it had in hand: no stranger's signal
+    cause      : "was killed by SIGKILL", "exited with 3", "failed: KeyError in x.py:3: 7"
+    is_certain : it broke a limit of ours over what it had in hand: no stranger's signal
+    broken     : its last words, where it met an error that nobody foresaw
+    """
+
+    cause: str
+    is_certain: bool = False
+    broken: Broken | None = None
+
+    @property
+    def each_time(self) -> str:
+        """The cause, of an image that was alone in its decoder."""
+        return f"{self.cause} each time" if self.broken is None else f"failed each time: {self.broken.text}"
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,7 @@ class Crew:
         self.feeders: list[Member] = []
         self._n_feeders: Counter[int] = Counter()  # started, by number
         self.waited_ns = 0  # in `wait`, for a message
+        self._is_killed = False
 
     def start_decoder(self, number: int) -> Member:
         plan = self._plan
@@ -187,35 +196,56 @@ class Crew:
             if member.is_dismissed:
                 continue
             try:
-                yield member, member.channel.receive()
+                message = member.channel.receive()
             except (EOFError, OSError):
                 yield member, self._bury(member)
+            else:
+                yield member, self._bury(member, message) if isinstance(message, Broken) else message
 
     @property
     def members(self) -> list[Member]:
         """All that live."""
         return [*self.decoders, *self.feeders]
 
+    def of(self, role: str) -> list[Member]:
+        """All decoders, or all feeders, that live."""
+        return self.feeders if role == "feeder" else self.decoders
+
     def kill(self) -> None:
         """End every process at once; then `close`."""
+        self._is_killed = True
         for member in self.members:
             member.kill()
 
-    def close(self) -> None:
-        """End every process: decoders by closing their pipes, feeders by asking; whoever stays is killed."""
+    def close(self) -> list[str]:
+        """End every process: decoders by closing their pipes, feeders by asking; whoever stays or is stopped is killed.
+
+        Returns a line for each that did not end well, unless all were killed.
+        """
         for feeder in self.feeders:
             feeder.send(Stop())
         for decoder in self.decoders:
             decoder.channel.close()
         deadline_s = time.monotonic() + STOP_PATIENCE_S
-        for member in self.members:
-            member.bury(max(0.0, deadline_s - time.monotonic()))
+        while time.monotonic() < deadline_s and not all(member.has_ended(LOOK_AGAIN_S) for member in self.members):
+            for member in self.members:
+                if process_state(member.pid).is_stopped:
+                    member.kill()
+        ends = [(member.title, member.bury(0.0)) for member in self.members]
         self.decoders, self.feeders = [], []
         kill_stopped_helpers()
         os.close(self.stacks_fd)
         self._selector.close()
         self._alarm.close()
         self._alarm_in.close()
+        if self._is_killed:
+            return []
+        hows = (
+            (title, "had to be killed" if code is None else describe_exit(code, self.limits))
+            for title, code in ends
+            if code != 0
+        )
+        return [f"{title} {how} while it was ending: its work was done" for title, how in hows]
 
     def _start(self, role: str, number: int, target: object, job: object) -> Member:
         for _ in range(START_ATTEMPTS - 1):
@@ -238,63 +268,13 @@ class Crew:
         self._selector.register(channel, selectors.EVENT_READ, member)
         return member
 
-    def _bury(self, member: Member) -> Death:
+    def _bury(self, member: Member, broken: Broken | None = None) -> Death:
         self._selector.unregister(member.channel)
         exitcode = member.bury(CLOSED_PIPE_PATIENCE_S)
-        (self.feeders if member.role == "feeder" else self.decoders).remove(member)
+        self.of(member.role).remove(member)
+        if broken is not None:
+            return Death(f"failed: {broken.text}", broken.slot >= 0, broken)
         return Death(describe_exit(exitcode, self.limits), exitcode in (-TIME_LIMIT_SIGNAL, EXIT_NO_MEMORY))
-
-
-def start_fork_server() -> None:
-    """Start the fork server with this process's own import path, once.
-
-    Left to itself it preloads from the working directory first (Python 3.11): called from a checkout, the children of
-    an installed engine would run the checkout's code, and compile its kernels anew.
-    """
-    kill_stopped_helpers()
-    end_helpers_at_exit()
-    multiprocessing.set_forkserver_preload(PRELOADED)
-    path_before, folder_before = os.environ.get("PYTHONPATH"), os.getcwd()
-    os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-    os.chdir("/")  # the fork server's working directory only: children go back to ours
-    try:
-        with interrupts_ignored():
-            forkserver.ensure_running()
-    finally:
-        os.chdir(folder_before)
-        if path_before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = path_before
-
-
-def kill_stopped_helpers() -> None:
-    """Python's fork server and its resource tracker, if somebody has stopped them: they would never answer or end."""
-    for pid in helper_pids():
-        _kill_if_stopped(pid)
-
-
-def helper_pids() -> list[int]:
-    """Of the fork server and the resource tracker, if they were started."""
-    pids = (
-        getattr(forkserver._forkserver, "_forkserver_pid", None),
-        getattr(resource_tracker._resource_tracker, "_pid", None),
-    )
-    return [pid for pid in pids if pid is not None]
-
-
-@functools.cache
-def end_helpers_at_exit() -> None:
-    """They end with this process in any case, unless they are stopped."""
-    atexit.register(kill_stopped_helpers)
-
-
-def _kill_if_stopped(pid: int) -> None:
-    if process_state(pid).is_stopped:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        while process_state(pid).is_stopped:
-            time.sleep(0.001)
 
 
 class DupFdLater:
@@ -319,17 +299,9 @@ def describe_exit(exitcode: int | None, limits: Limits = DEFAULT_LIMITS) -> str:
         return f"took longer than {limits.image_s:g} s over one image (--image-timeout)"
     if exitcode == EXIT_NO_MEMORY:
         return "could get no more memory"
+    if exitcode == EXIT_BROKEN:
+        return "failed by an error that nobody foresaw"
     if exitcode < 0:
-        return f"was killed by {signal.Signals(-exitcode).name}"
+        names = {number.value: number.name for number in signal.Signals}
+        return f"was killed by {names.get(-exitcode, f'signal {-exitcode}')}"
     return f"exited with {exitcode}"
-
-
-@contextlib.contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Children inherit what they ignore: a signal for the group must not hit them before their first line."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (*FOR_THE_HUB, DUMP_SIGNAL)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,10 +12,11 @@ import numpy as np
 
 from engine.arena import Arena, Slot
 from engine.channel import Channel, ChannelEnds
+from engine.errors import EngineError
 from engine.limits import DECODER_HEADROOM_BYTES, ImageClock, limit_memory
 from engine.messages import IMAGE_TIMES, Attach, Fill, Filled, Message, Started
 from engine.names import NameTable
-from engine.process import begin, failures_reported
+from engine.process import ImageInHand, begin, failures_reported
 from engine.sources.base import Source, Store
 from engine.stages_clock import BUSY, STARVED, LapClock
 from kernels.spec import ImageError, PreprocessSpec
@@ -66,6 +67,7 @@ def fill_slot(fill: Fill, slot: Slot, source: Source, began_ns: int, limit: Imag
     """Write each sample's input into its row; the row of an image that fails is zeros, and its reason is told.
 
     began_ns : when the decoder took the slot in hand; the first image's time counts from there
+    Raises ImageInHand for whatever a source must not raise.
     """
     reasons: dict[int, str] = {}
     paths: Counter[str] = Counter()
@@ -83,6 +85,10 @@ def fill_slot(fill: Fill, slot: Slot, source: Source, began_ns: int, limit: Imag
         except ImageError as error:
             reasons[row] = str(error)
             slot.inputs[row] = 0
+        except EngineError:
+            raise
+        except Exception as error:
+            raise ImageInHand(fill.slot, row) from error
         ended_ns = time.perf_counter_ns()
         times[row] = row_began_ns, read_ended_ns - row_began_ns, ended_ns - read_ended_ns - resample_ns, resample_ns
     return Filled(fill.slot, reasons, dict(paths), began_ns, ended_ns, times.tobytes(), 0, [])

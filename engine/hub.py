@@ -19,14 +19,13 @@ from engine.errors import DeviceError, WorkerError
 from engine.journal import Journal
 from engine.ledger import FAILED, SCORED, Ledger
 from engine.messages import RESTART, Attach, ChipLost, Done, Failed, Fill, Filled, Message, Opened, Run, Started
+from engine.restarts import Restarts
 from engine.stages_filled import FilledSlot
 from engine.tally import RunTally
 from engine.watchdog import HubGuard, Watchdog
 
 #: Slots that a decoder holds: the one it works on and the next, so that it never waits for the hub.
 FILLS_PER_DECODER = 2
-#: Deaths in a row, without a slot filled or done between them, that end the run.
-DEATHS_IN_A_ROW = 8
 #: A chip whose errors a new feeder process may cure gets this many in a run; after that it counts as lost.
 RESTARTS_PER_CHIP = 2
 #: A run that is made longer grows by whole passes of at least this many positions.
@@ -82,7 +81,7 @@ class Hub:
         self._feeders: dict[int, Member] = {}  # by chip, the same ones
         self._n_restarts: Counter[int] = Counter()
         self._filled: dict[int, FilledSlot] = {}
-        self._deaths_in_a_row = 0
+        self._restarts = Restarts()
         self.lost_chips: dict[int, LostChip] = {}
 
     def run(self, credit: int, bounds: Bounds, watcher: Watcher) -> None:
@@ -178,6 +177,7 @@ class Hub:
 
     def _welcome(self, member: Member) -> None:
         """A process takes work now."""
+        self._watchdog.moved()
         member.is_started = True
         for device in member.devices:
             if device not in self.lost_chips:
@@ -187,9 +187,9 @@ class Hub:
     def _take_filled(self, decoder: Member, filled: Filled) -> None:
         self._watchdog.moved()
         decoder.n_held -= 1
-        self._deaths_in_a_row = 0
         self._ledger.filled(filled.slot, decoder.number)
         positions = self._ledger.positions(filled.slot)
+        self._restarts.worked("decoder", len(positions))
         slot = self._tally.take_filled(decoder, filled)
         for row, reason in filled.reasons.items():
             self._fail(positions[row], reason)
@@ -200,7 +200,6 @@ class Hub:
             self._filled[filled.slot] = slot
 
     def _take_done(self, feeder: Member, done: Done) -> None:
-        self._deaths_in_a_row = 0
         if done.device in self.lost_chips:
             return  # its slots were given to others when it was lost
         self._credit[done.device] += 1
@@ -209,6 +208,7 @@ class Hub:
         began_ns = time.perf_counter_ns()
         filled = self._filled.pop(done.slot)
         positions = self._ledger.positions(done.slot)
+        self._restarts.worked("feeder", len(positions))
         rows = [row for row in range(len(positions)) if row not in filled.message.reasons]
         outputs = self._arena.slot(done.slot).outputs[: len(positions)]
         self._score(
@@ -235,12 +235,8 @@ class Hub:
 
     def _bury(self, member: Member, death: Death) -> None:
         """Take back what a dead process held, and start another one in its place."""
-        self._deaths_in_a_row += 1
-        if self._deaths_in_a_row > max(DEATHS_IN_A_ROW, 2 * len(self._crew.members)):
-            raise WorkerError(
-                f"{member.title} {death.cause}, death number {self._deaths_in_a_row} in a row without a slot of work "
-                "between: the run is stopped; run with --workers 1 and --limit to find the cause"
-            )
+        self._watchdog.died(member, death)
+        self._restarts.died(member.role, 1 + len(self._crew.of(member.role)), f"{member.title} {death.cause}")
         if member.role == "decoder":
             self._bury_decoder(member, death)
         else:
@@ -248,10 +244,14 @@ class Hub:
 
     def _bury_decoder(self, member: Member, death: Death) -> None:
         self._tally.died(member, death.cause)
-        again, poison = self._ledger.decoder_died(member.number, death.is_certain)
+        broken, culprit = death.broken, None
+        if broken is not None and broken.slot >= 0:
+            culprit = self._ledger.positions(broken.slot)[broken.row]
+        again, poison = self._ledger.decoder_died(member.number, death.is_certain, culprit)
         for position in poison:
             self._watchdog.moved()
-            self._fail(position, f"its decoder {death.cause} each time")
+            self._restarts.worked("decoder", 1)
+            self._fail(position, f"its decoder {death.each_time}")
         self._watcher.notice(f"{member.title} {death.cause}; {len(again)} samples are decoded again by another one")
         self._crew.start_decoder(member.number).send(Attach.of(self._arena.layout))
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 #: A position over which this many decoders died is decoded in a slot of its own ...
 DEATHS_BEFORE_ISOLATION = 2
 #: ... and is FAILED after this many: two deaths alone in a slot are not somebody's `kill` that happened to hit it.
-DEATHS_BEFORE_FAILURE = 4
+DEATHS_BEFORE_FAILURE = 2 * DEATHS_BEFORE_ISOLATION
 
 
 class SlotState(Enum):
@@ -161,10 +161,13 @@ class Ledger:
         step = self._images_per_slot
         self._returned.extend(holes[start : start + step] for start in range(0, len(holes), step))
 
-    def decoder_died(self, decoder: int, is_certain: bool = False) -> tuple[list[int], list[int]]:
+    def decoder_died(
+        self, decoder: int, is_certain: bool = False, culprit: int | None = None
+    ) -> tuple[list[int], list[int]]:
         """Take back what a dead decoder held.
 
-        is_certain : a limit of ours ended it over one of its positions, so that no further deaths need to prove it
+        is_certain : a limit of ours ended it over one of its positions, half as many deaths prove it
+        culprit    : the position over which it died, where it could tell; else all of its slot are suspected
 
         Returns the positions that will be decoded again, and those to be FAILED: alone in their slot, they killed
         decoders again. Only the slot handed out first is held against its positions: the decoder was working on it.
@@ -176,8 +179,8 @@ class Ledger:
         for slot in held:
             positions = self._slots[slot].positions
             if slot == held[0]:
-                enough = DEATHS_BEFORE_FAILURE if len(positions) == 1 else DEATHS_BEFORE_ISOLATION
-                self._deaths.update(positions * (enough if is_certain else 1))
+                suspects = positions if culprit is None else [culprit]
+                self._deaths.update(suspects * (DEATHS_BEFORE_ISOLATION if is_certain else 1))
             if len(positions) == 1 and self._deaths[positions[0]] >= DEATHS_BEFORE_FAILURE:
                 poison += positions
             else:
@@ -213,10 +216,11 @@ class Ledger:
         return list(range(first, self._next))
 
     def _give_back(self, positions: list[int]) -> None:
-        if any(self._deaths[position] >= DEATHS_BEFORE_ISOLATION for position in positions):
-            self._returned.extend([position] for position in positions)
-        else:
-            self._returned.append(positions)
+        """The others together, suspects alone and after them."""
+        others = [position for position in positions if self._deaths[position] < DEATHS_BEFORE_ISOLATION]
+        if others:
+            self._returned.append(others)
+        self._returned.extend([position] for position in positions if position not in others)
 
     def _expect_holder(self, slot: int, holder: int) -> None:
         if self._slots[slot].holder != holder:

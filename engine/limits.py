@@ -13,8 +13,8 @@ from engine.layout import MIB
 DECODER_HEADROOM_BYTES = 2048 * MIB
 #: A process that this signal ended took too long over one image.
 TIME_LIMIT_SIGNAL = signal.SIGALRM
-#: Exit code of a process that could get no more memory.
-EXIT_NO_MEMORY = 86
+#: Exit codes of a process that could get no more memory, and of one that met any other error that nobody foresaw.
+EXIT_NO_MEMORY, EXIT_BROKEN = 86, 87
 
 
 @dataclass(frozen=True)

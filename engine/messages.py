@@ -2,7 +2,7 @@
 
     hub -> decoder   Attach, Fill*            decoder -> hub   Started, Filled*
     hub -> feeder    Attach, Run*, Stop       feeder -> hub    Opened, Started, Done*, ChipLost
-    any -> hub       Failed                   the end of a pipe is the last message of a process that died
+    any -> hub       Failed, Broken           the end of a pipe is the last message of a process that died
 
 A *position* is a sample in a pass: position = pass * n_samples + sample. Times are `perf_counter_ns`, which on Linux
 is one clock for all processes.
@@ -155,9 +155,22 @@ class Failed(NamedTuple):
         return exception
 
 
-Message = Attach | Started | Fill | Filled | Opened | Run | Done | ChipLost | Stop | Failed
+class Broken(NamedTuple):
+    """An error that nobody foresaw: this process ends, and the hub starts another one as for any death.
 
-KINDS: tuple[type[Any], ...] = (Attach, Started, Fill, Filled, Opened, Run, Done, ChipLost, Stop, Failed)
+    text : class, place and message, one line        trace : the whole traceback
+    slot, row : of the image that it had in hand, -1 where it had none
+    """
+
+    text: str
+    trace: str
+    slot: int = -1
+    row: int = -1
+
+
+Message = Attach | Started | Fill | Filled | Opened | Run | Done | ChipLost | Stop | Failed | Broken
+
+KINDS: tuple[type[Any], ...] = (Attach, Started, Fill, Filled, Opened, Run, Done, ChipLost, Stop, Failed, Broken)
 _NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
 _pack = msgpack.Packer().pack
 

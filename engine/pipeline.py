@@ -106,7 +106,8 @@ def run_pipeline(plan: Plan, watcher: Watcher) -> Outcome:
         crew.kill()
         raise
     finally:
-        crew.close()
+        for line in crew.close():
+            watcher.notice(line)
         os.close(arena_fd)
         os.close(names_fd)
 

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 from engine.channel import Channel
 from engine.errors import EngineError
-from engine.limits import EXIT_NO_MEMORY
-from engine.messages import Failed
+from engine.limits import EXIT_BROKEN, EXIT_NO_MEMORY
+from engine.messages import Broken, Failed
 from engine.stacks import leave_stacks_in
 
 #: How a child ends when its hub is gone: nobody is left to read a reason.
 EXIT_ORPHANED = 1
+#: Characters of an error's text, and of its traceback's end: an error may hold a whole file.
+MOST_TEXT, MOST_TRACE = 500, 20_000
 #: Signals that a child ignores.
 FOR_THE_HUB = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -52,26 +54,53 @@ def end_with_hub(hub: Channel) -> None:
 
 @contextmanager
 def failures_reported(hub: Channel, role: str) -> Iterator[None]:
-    """Send what makes this process fail to the hub, as one line and its class, then end the process."""
+    """Send what makes this process fail to the hub, then end the process.
+
+    An EngineError ends the run with its own text. Any other one is a defect, of ours or of this host (a full memory, a
+    failing disk): the hub repairs it as it repairs a death.
+    """
     try:
         yield
     except EngineError as error:
-        _last_words(hub, Failed(type(error).__name__, str(error)))
+        _last_words(hub, Failed(type(error).__name__, str(error)), EXIT_ORPHANED)
     except (BrokenPipeError, EOFError):
         os._exit(EXIT_ORPHANED)
-    except MemoryError:
-        os._exit(EXIT_NO_MEMORY)
     except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"{role}: {type(error).__name__} in {os.path.basename(frame.filename)}:{frame.lineno}: {error}"
-        _last_words(hub, Failed("WorkerError", text))
+        cause = error.__cause__ if isinstance(error, ImageInHand) else error
+        code = EXIT_NO_MEMORY if isinstance(cause, MemoryError) else EXIT_BROKEN
+        try:
+            _last_words(hub, broken(error, role), code)
+        finally:
+            os._exit(code)  # also where there is no memory for words
 
 
-def _last_words(hub: Channel, failed: Failed) -> None:
+class ImageInHand(Exception):
+    """Raised ``from`` an error that nobody foresaw: which image this process had in hand."""
+
+    def __init__(self, slot: int, row: int) -> None:
+        super().__init__(slot, row)
+        self.slot = slot
+        self.row = row
+
+
+def broken(error: BaseException, role: str) -> Broken:
+    """What the hub is told of an error that nobody foresaw."""
+    slot = row = -1
+    if isinstance(error, ImageInHand):
+        assert error.__cause__ is not None
+        slot, row, error = error.slot, error.row, error.__cause__
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    said = " ".join(str(error).split()) or "no text"
+    text = f"{type(error).__name__} in {os.path.basename(frame.filename)}:{frame.lineno}: {said}"
+    trace = "".join(traceback.format_exception(error))
+    return Broken(text[:MOST_TEXT], f"{role}: {trace}"[-MOST_TRACE:], slot, row)
+
+
+def _last_words(hub: Channel, message: Failed | Broken, code: int) -> None:
     try:
-        hub.send(failed)
+        hub.send(message)
     finally:
-        os._exit(EXIT_ORPHANED)
+        os._exit(code)
 
 
 @dataclass(frozen=True)

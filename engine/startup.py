@@ -89,6 +89,7 @@ class Startup:
         self._replace(feeder, Death(f"could not open chip {lost.device} ({lost.text})"))
 
     def _replace(self, member: Member, death: Death) -> None:
+        self._watchdog.died(member, death)
         self._n_deaths += 1
         if self._n_deaths > STARTUP_DEATHS:
             raise WorkerError(f"{member.title} {death.cause} while it was starting, the {self._n_deaths}th to do so")

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from engine.crew import Crew, Member, kill_stopped_helpers
+from engine.crew import Crew, Death, Member
 from engine.errors import StallError
+from engine.forkserver import kill_stopped_helpers
 from engine.process import ProcessState, process_state
 from engine.stacks import own_stacks, stacks_of
 
@@ -58,6 +59,11 @@ class Watchdog:
     def chip_is_free(self, device: int) -> None:
         """What it held was taken back."""
         self._chips.pop(device, None)
+
+    def died(self, member: Member, death: Death) -> None:
+        """A process has ended. The traceback of an error that nobody foresaw is kept."""
+        if death.broken is not None:
+            self._incident(f"==== {_now()}: {member.title} failed\n{death.broken.trace}\n")
 
     def look(self, describe: Callable[[], str]) -> list[int]:
         """Look, if it is time: kill what has been stopped for too long, and return the chips that do not answer.
@@ -108,13 +114,17 @@ class Watchdog:
 
     def _report(self, title: str, described: str) -> str:
         """Time, state and stacks of every process."""
-        parts = [f"==== {time.strftime('%Y-%m-%d %H:%M:%S %z')}: {title}", described]
+        parts = [f"==== {_now()}: {title}", described]
         parts.append(f"-- hub (pid {os.getpid()})\n{own_stacks(self._crew.stacks_fd)}")
         for member in self._crew.members:
             letter = process_state(member.pid).letter
             stacks = "" if letter in "TtZ?" else stacks_of(member.pid, self._crew.stacks_fd)
             parts.append(f"-- {member.title}, state {letter}, in kernel: {_kernel_call(member.pid)}\n{stacks}")
         return "\n".join(parts) + "\n"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def _kernel_call(pid: int) -> str:

@@ -13,8 +13,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from engine import errors
-from engine.crew import describe_exit, interrupts_ignored, start_fork_server
+from engine.crew import describe_exit
 from engine.errors import EngineError, WorkerError
+from engine.forkserver import interrupts_ignored, start_fork_server
 from engine.pipeline import stopping_on_signals
 
 #: Samples that a worker is sent at once: the loop here costs little beside them, and a killed worker loses little.

@@ -15,7 +15,9 @@ from tests.crash.conftest import REPEAT, arguments, read_run
 
 
 @pytest.mark.parametrize("role", ["decoder", "feeder"])
-@pytest.mark.parametrize("is_working", [False, True], ids=["starting", "working"])
+@pytest.mark.parametrize(
+    "is_working", [pytest.param(False, id="starting", marks=pytest.mark.heavy), pytest.param(True, id="working")]
+)
 def test_a_killed_process_costs_no_sample(
     role: str,
     is_working: bool,

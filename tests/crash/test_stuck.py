@@ -62,6 +62,7 @@ def test_images_that_hang_their_decoder_or_are_bombs_fail_by_name_and_the_rest_g
     }
 
 
+@pytest.mark.heavy
 def test_stopped_processes_are_noticed_killed_and_replaced(
     small_data: DataSet, undisturbed: dict[str, object], running: list[Running], tmp_path: Path
 ) -> None:
@@ -94,27 +95,38 @@ def test_a_chip_that_hangs_once_is_restarted(
     assert read_run(tmp_path)["predictions_sha256"] == undisturbed["predictions_sha256"]
 
 
-@pytest.mark.heavy
-def test_a_stall_ends_the_run_with_a_report_and_can_be_resumed(
-    small_data: DataSet, undisturbed: dict[str, object], tmp_path: Path
-) -> None:
-    """All chips hang, again after each restart of their process."""
-    faults = ("--sim-faults", "acl.mdl.execute_async:20+=hang*", "--stall-timeout", 3)
-    stalled = run_engine(*arguments(small_data, tmp_path), *faults)
+def test_a_stall_ends_the_run_with_a_report_and_can_be_resumed(tmp_path: Path) -> None:
+    """The only decoder works on an image that never ends, so nothing is decoded or executed any more."""
+    data = make_data_set(tmp_path / "data", 9)
+    (data.folder / "endless.JPEG").write_bytes(endless_jpeg(4000, 3000))
+    with data.labels.open("a") as labels:
+        labels.write("endless.JPEG 1\n")
+    out = tmp_path / "out"
+    stalled = run_engine(*arguments(data, out, repeat=1), "--workers", 1, "--stall-timeout", 1, "--image-timeout", 100)
     assert stalled.returncode == 15, stalled.stderr
-    assert "nothing moved for 3 s (--stall-timeout): the run is stopped; the stacks of all processes" in stalled.stderr
-    assert f"engine run --resume {tmp_path}" in stalled.stdout
-    report = (tmp_path / INCIDENTS).read_text().rpartition("====")[2]
+    assert "nothing moved for 1 s (--stall-timeout): the run is stopped; the stacks of all processes" in stalled.stderr
+    assert f"engine run --resume {out}" in stalled.stdout
+    report = (out / INCIDENTS).read_text()
     assert "nothing moved" in report
-    assert all(part in report for part in ("-- hub", "-- decoder 0", "-- decoder 1", "-- feeder 0"))
-    assert "positions" in report
-    resumed = run_engine("run", "--resume", tmp_path, "--sim-faults", "", "--stall-timeout", 60)
+    assert all(part in report for part in ("-- hub", "-- decoder 0", "-- feeder 0", "positions"))
+    assert "in decode_rgb" in report
+    resumed = run_engine("run", "--resume", out, "--image-timeout", 0.3, "--max-failed-percent", 100)
     assert resumed.returncode == 0, resumed.stderr
-    assert read_run(tmp_path)["predictions_sha256"] == undisturbed["predictions_sha256"]
-    assert not (tmp_path / JOURNAL).exists()
+    found = statuses(out)
+    assert {name for name, status in found.items() if status != "SCORED"} == {"endless.JPEG"}
+    assert len(found) == 10
+    assert not (out / JOURNAL).exists()
 
 
 @pytest.mark.heavy
+def test_chips_that_hang_again_after_each_restart_are_lost_one_by_one(small_data: DataSet, tmp_path: Path) -> None:
+    faults = ("--devices", "0-1", "--sim-faults", "acl.mdl.execute_async:20+=hang*", "--stall-timeout", 3)
+    finished = run_engine(*arguments(small_data, tmp_path), *faults)
+    assert finished.returncode == 5, finished.stderr
+    assert finished.stderr.count("it did not answer for 1.5 s, half of --stall-timeout") >= 6
+    assert "engine: no chip is left; the last one: it did not answer for 1.5 s" in finished.stderr
+
+
 @pytest.mark.parametrize(
     "number",
     [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.heavy) for number in (signal.SIGINT, signal.SIGHUP))],
@@ -140,7 +152,6 @@ def test_the_second_signal_ends_at_once(
     assert (tmp_path / JOURNAL).exists()
 
 
-@pytest.mark.heavy
 def test_a_closed_terminal_gives_a_partial_report(small_data: DataSet, running: list[Running], tmp_path: Path) -> None:
     """The terminal goes away while the run draws on it: SIGHUP, and every further write fails."""
     ours, theirs = os.openpty()
