@@ -4,7 +4,8 @@ Method: pairs of short runs of one SIMULATED chip, both sides the same (A/A), th
 slowed to 0.95 of its rate. Order is random within a pair, every run is a fresh process. Judged are
 * each pair alone, as `engine perf compare ID ID` does, with the noise floor of all other runs of the log;
 * groups of the default number of pairs, as `engine perf ab` does.
-An alarm is a verdict of slower or faster on A/A. A log can be judged again: --log FILE --pairs 0 --slow-pairs 0.
+An alarm is a verdict of slower or faster on A/A. With --log FILE the pairs are added to those of earlier calls, and
+--pairs 0 --slow-pairs 0 judges them again.
 
 What may not be concluded: anything about hosts with other noise; the noise floor is printed for that.
 
@@ -34,21 +35,28 @@ SLOWED = "0=0.95"
 
 def make_pairs(arguments: Sequence[str], experiment: str, n_pairs: int, log: Path) -> None:
     """Run `n_pairs` pairs and append them to `log`; the new side is slowed unless the experiment is `aa`."""
-    order = random.Random(experiment)
-    for number in range(n_pairs):
+    earlier = read_any_log(log).entries if log.exists() else []
+    first = 1 + max((e["pair"]["number"] for e in earlier if is_of(e, experiment)), default=-1)
+    order = random.Random(f"{experiment} {first}")
+    for number in range(first, first + n_pairs):
         for side in order.sample(("base", "new"), 2):
             more = [f"--sim-slow={SLOWED}"] if side == "new" and experiment != "aa" else []
             pair = {"experiment": experiment, "number": number, "side": side}
             document = run_child(ChildRun([*arguments, *more]))
             append([entry_of(document, LogOptions("ab", log, pair=pair))], log)
-        click.echo(f"{experiment}: pair {number + 1} of {n_pairs}", err=True)
+        click.echo(f"{experiment}: pair {number + 1} of {first + n_pairs}", err=True)
+
+
+def is_of(entry: dict[str, Any], experiment: str) -> bool:
+    """Whether an entry of the log belongs to the experiment."""
+    return bool(entry["pair"] and entry["pair"]["experiment"] == experiment)
 
 
 def pairs_of(entries: Sequence[dict[str, Any]], experiment: str) -> list[Pair]:
     """The pairs of an experiment, in order."""
     sides: dict[int, dict[str, dict[str, Any]]] = {}
     for entry in entries:
-        if entry["pair"]["experiment"] == experiment:
+        if is_of(entry, experiment):
             sides.setdefault(entry["pair"]["number"], {})[entry["pair"]["side"]] = entry
     return [(both["base"], both["new"]) for _, both in sorted(sides.items()) if len(both) == 2]
 

@@ -104,7 +104,7 @@ def compare(base: str, new: str, file: Path | None, threshold: float, metric: st
 @click.command(cls=Concluding)
 @click.option("--base", required=True, help="Options of engine run for the one side, in quotes.")
 @click.option("--new", required=True, help="Options of engine run for the other side, in quotes.")
-@click.option("--pairs", default=14, show_default=True, type=click.IntRange(1, 10_000), help="Runs of each side.")
+@click.option("--pairs", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Runs of each side.")
 @click.option("--warm-up", default=1, show_default=True, type=click.IntRange(0, 100), help="Pairs that do not count.")
 @click.option("--base-python", default=sys.executable, help="Interpreter with the engine of the one side.")
 @click.option("--new-python", default=sys.executable, help="Interpreter with the engine of the other side.")

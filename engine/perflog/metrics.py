@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 from engine.perflog.fingerprint import lookup
+
+#: Parts that a run is cut into, at most, and batches of every chip that each must have.
+MOST_PARTS = 20
+BATCHES_PER_PART = 2
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,19 @@ def samples_inside(entry: Mapping[str, Any], metric: Metric) -> list[float]:
 
 
 def interval_rates(entry: Mapping[str, Any]) -> list[float]:
-    """Images per second of the intervals inside the run, without its first and last; empty where none were kept."""
+    """Images per second of successive parts of a run, from its first result on; empty where none were kept.
+
+    Results come in batches, and intervals of the timeline may be shorter than a batch takes: each part ends with a
+    result and has `BATCHES_PER_PART` batches of every chip or more.
+    """
     counts, interval_ms = lookup(entry, "timeline.images"), number(entry, "timeline.interval_ms")
     if not isinstance(counts, list) or interval_ms is None:
         return []
-    return [1e3 * n / interval_ms for n in counts[1:-1] if isinstance(n, (int, float)) and n >= 0]
+    ends = [at for at, n in enumerate(counts) if isinstance(n, (int, float)) and n > 0]
+    known = list(accumulate(counts[at] for at in ends))
+    chips = lookup(entry, "config.devices")
+    a_round = (number(entry, "config.batch") or 1) * (len(chips) if isinstance(chips, list) and chips else 1)
+    n_parts = min(MOST_PARTS, int((known[-1] - known[0]) / (BATCHES_PER_PART * a_round))) if known else 0
+    cuts = [bisect_left(known, known[0] + (known[-1] - known[0]) * k / n_parts) for k in range(n_parts)]
+    cuts = sorted({*cuts, len(known) - 1}) if n_parts else []
+    return [1e3 * (known[b] - known[a]) / (ends[b] - ends[a]) / interval_ms for a, b in pairwise(cuts)]

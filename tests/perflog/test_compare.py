@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engine.perflog.log import read_log
+from engine.perflog.metrics import interval_rates
 from tests.conftest import DataSet
 from tests.perflog.entries import call_engine, entry, write_log
 
@@ -159,3 +160,14 @@ def test_a_side_that_fails_is_no_slowdown(small_data: DataSet, tmp_path: Path) -
     done = call_engine("perf", "ab", "--base", f"{good} --out x", "--new", good, *arguments)
     assert "--out is set for each run; leave it out" in done.stderr
     assert done.returncode == 3
+
+
+def test_the_rates_inside_a_run_are_those_of_parts_that_hold_whole_batches() -> None:
+    """A batch of 16 each 100 ms, intervals of 20 ms: four of five intervals are empty, every part has 160 images/s."""
+    made = entry(160.0, config__batch=16, config__devices=[0], timeline__interval_ms=20.0)
+    made["timeline"]["images"] = [0, 0, 0, *[16, 0, 0, 0, 0] * 50]
+    assert interval_rates(made) == pytest.approx([160.0] * 20)
+    made["config"]["devices"] = [0, 1, 2, 3]
+    assert interval_rates(made) == pytest.approx([160.0] * 6)
+    made["timeline"]["images"] = [16, 0]
+    assert interval_rates(made) == []
