@@ -69,6 +69,11 @@ def resolve_model(model: str, backend: str, target: Target) -> Model:
     return Model(name, str(_simulated(source, digest, target)), source, digest)
 
 
+def is_computed_here(model: Model, backend: str) -> bool:
+    """Whether the chips are simulated and their scores are computed by ONNX Runtime on this CPU."""
+    return backend == "sim" and model.reference != FINGERPRINT
+
+
 def simulated_soc(profile: str) -> str:
     """The chip that a rate profile simulates; ConfigError names the profiles that there are."""
     from engine.pyacl_stubs import ProfileError, load_profile, profile_names

@@ -21,13 +21,14 @@ from engine.files import atomic_write
 from engine.index import DataIndex
 from engine.layout import default_n_slots
 from engine.leftovers import remove_dumps, remove_results
-from engine.models import Model
+from engine.models import Model, is_computed_here
 from engine.names import NameTable, sample_key
 from engine.perflog import fingerprint
 from engine.pipeline import Outcome, slots_of_credit
 from engine.stages_sums import NS_PER_MS
 from engine.tally import ChipTally
-from engine.verdict import Setting, verdict_of
+from engine.verdict import verdict_of
+from engine.verdict_facts import Setting
 
 SCHEMA_VERSION = 1
 CSV_COLUMNS = ("sample", "label", "rank", "top5_ids", "top5_logits", "status")
@@ -77,7 +78,7 @@ def make_report(
     bounds = [rate for rate in (interface_per_s, ceiling_per_s) if rate]
     layout = outcome.layout
     sizes = stages.Sizes(opened.batch, layout.images_per_slot, layout.n_slots, config.workers or 1)
-    verdict = verdict_of(tally, _setting(config, outcome, sizes))
+    verdict = verdict_of(tally, _setting(config, model, outcome, sizes))
     balance = stages.devices_document(stages.whole(tally))
     n_failed_images = int(np.count_nonzero(predictions.states == FAILED))
     document: dict[str, Any] = {
@@ -247,7 +248,7 @@ def _publish(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
     return {"is_valid": not reasons, "reasons": reasons}
 
 
-def _setting(config: RunConfig, outcome: Outcome, sizes: stages.Sizes) -> Setting:
+def _setting(config: RunConfig, model: Model, outcome: Outcome, sizes: stages.Sizes) -> Setting:
     credit = slots_of_credit(config.window, sizes.images_per_slot // sizes.batch)
     return Setting(
         config.backend,
@@ -257,6 +258,7 @@ def _setting(config: RunConfig, outcome: Outcome, sizes: stages.Sizes) -> Settin
         default_n_slots(len(config.devices), credit, sizes.n_decoders),
         host.n_cores(),
         config.dump is not None,
+        is_computed_here(model, config.backend),
     )
 
 

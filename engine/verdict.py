@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import fmean, median
 
-from engine.stages import Sizes, Window, steady, steady_spans
-from engine.stages_processes import ProcessSpan
-from engine.stages_sums import ChipSums, per_second
+from engine.stages import steady, steady_spans
 from engine.tally import RunTally
+from engine.verdict_facts import Facts, Setting
 
 #: Busy for this share of the time: what bounds the run.
 SATURATED = 0.90
@@ -50,90 +48,6 @@ class Verdict:
         return f"{self.bottleneck}: {self.evidence}: {self.remedy}"
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What the user chose, and the host that it ran on."""
-
-    backend: str
-    sizes: Sizes
-    window: int
-    n_feeders: int
-    default_n_slots: int
-    n_cores: int
-    is_dumping: bool
-
-
-@dataclass(frozen=True)
-class Chip:
-    """Shares of the time of one chip that works. rate : images/s while it executes"""
-
-    number: int
-    execute: float
-    copy: float
-    idle: float
-    pressed: float
-    rate: float
-
-    @property
-    def gap(self) -> float:
-        """It had work but did not execute."""
-        return 1 - self.idle - self.execute
-
-
-class Facts:
-    """Shares (0..1) and rates (images/s) of a part of a run."""
-
-    def __init__(self, window: Window, spans: list[ProcessSpan], setting: Setting) -> None:
-        self.setting = setting
-        self.window = window
-        self.rate = window.images_per_s
-        sums, wall_ns = window.stages, max(window.wall_ns, 1)
-        self.chips = [
-            _chip(number, chip, setting.sizes.batch, wall_ns)
-            for number, chip in window.chips.items()
-            if chip.n_batches or chip.idle_ns
-        ]
-        decoders = [span for span in spans if span.tally.role == "decoder" and span.covered_ns]
-        self.decoders_busy = _share(decoders, "busy_ns")
-        self.decoders_blocked = _share(decoders, "blocked_ns")
-        images_ns = sums.read_ns + sums.decode_ns + sums.resample_ns
-        self.read_share = sums.read_ns / images_ns if images_ns else 0.0
-        self.decoders_rate = per_second(sums.n_decoded * setting.sizes.n_decoders, images_ns)
-        cpu_ns = sum(span.usage.cpu_ns for span in decoders)
-        self.decoders_got = cpu_ns / max(images_ns - sums.read_ns, 1)  # of a core, while they had to compute
-        self.hub_busy = sums.hub_busy_ns / wall_ns
-        self.rank_busy = sums.rank_ns / wall_ns
-        self.feeder_cores = max(
-            (span.usage.cpu_ns / wall_ns for span in spans if span.tally.role == "feeder"), default=0.0
-        )
-        self.cores_used = sum(span.usage.cpu_ns for span in spans) / wall_ns
-
-    @property
-    def chips_rate(self) -> float:
-        """Images/s that the chips would take if they executed all the time; 0 where they compute nothing."""
-        return sum(chip.rate or self.middle_rate for chip in self.chips)
-
-    @property
-    def middle_rate(self) -> float:
-        """Of the chips that got work."""
-        return median([chip.rate for chip in self.chips if chip.rate] or [0.0])
-
-    def mean(self, name: str) -> float:
-        """Over all chips."""
-        return fmean(getattr(chip, name) for chip in self.chips)
-
-
-def _chip(number: int, chip: ChipSums, batch: int, wall_ns: int) -> Chip:
-    return Chip(
-        number,
-        chip.execute_ns / wall_ns,
-        max(chip.h2d_ns, chip.d2h_ns) / wall_ns,
-        chip.idle_ns / wall_ns,
-        chip.pressed_ns / wall_ns,
-        chip.interface_per_s(batch),
-    )
-
-
 def judge(facts: Facts) -> Verdict:
     """The first rule that holds."""
     if facts.window.stages.n_slots < FEWEST_SLOTS or not facts.chips:
@@ -142,7 +56,7 @@ def judge(facts: Facts) -> Verdict:
             f"only {facts.window.stages.n_slots} slots between warm-up and drain",
             RUN_LONGER,
         )
-    rules = (_chips, _copies, _hub, _decoders, _feeder, _window, _slots)
+    rules = (_chips, _copies, _hub, _numerics, _decoders, _feeder, _window, _slots)
     return next((verdict for rule in rules if (verdict := rule(facts)) is not None), _busiest(facts))
 
 
@@ -173,7 +87,8 @@ def _chips(facts: Facts, threshold: float = CHIPS_SATURATED) -> Verdict | None:
         remedy = "more cores for it (fewer --workers), or chips"
     else:
         remedy = "more --devices or another --batch; the host has room" if _has_room(facts) else "more --devices"
-    busy = f"{n} {_plural(n, 'chip')} {_are(n)} {_percent(execute)} busy and give {facts.rate:,.0f} images/s"
+    give = "gives" if n == 1 else "give"
+    busy = f"{n} {_plural(n, 'chip')} {_are(n)} {_percent(execute)} busy and {give} {facts.rate:,.0f} images/s"
     return Verdict("chip-bound", f"{busy}, the decoders would take {facts.decoders_rate:,.0f}", remedy)
 
 
@@ -199,6 +114,23 @@ def _hub(facts: Facts, threshold: float = SATURATED) -> Verdict | None:
         f"the hub is {_percent(facts.hub_busy)} busy, {_percent(rank)} of it with {what}, "
         f"and takes {facts.rate:,.0f} images/s{_chips_would(facts)}",
         remedy,
+    )
+
+
+def _numerics(facts: Facts) -> Verdict | None:
+    """A simulated chip's time is made up, its scores are not: where they take this CPU longer, they are the bound."""
+    setting, execute = facts.setting, facts.mean("execute") * len(facts.chips)
+    if not setting.is_computed_here or facts.mean("gap") < GAP or not facts.rate or not execute:
+        return None
+    needed = facts.feeders_cores * facts.chips_rate / facts.rate
+    if needed < CORES_FULL * setting.n_cores and facts.feeders_cores < execute:
+        return None
+    return Verdict(
+        "numerics-bound",
+        "ONNX Runtime computes the simulated chips' scores on this CPU, "
+        f"{1e3 * facts.feeders_cores / facts.rate:.1f} ms an image: for their {facts.chips_rate:,.0f} images/s "
+        f"{needed:.1f} cores would be needed, there are {setting.n_cores}",
+        "--model fingerprint shows the pipeline at the chips' rate, --backend onnxruntime uses this CPU alone",
     )
 
 
@@ -293,11 +225,6 @@ def _has_room(facts: Facts) -> bool:
 
 def _chips_would(facts: Facts) -> str:
     return f", the chips would take {facts.chips_rate:,.0f}" if facts.chips_rate else ""
-
-
-def _share(spans: list[ProcessSpan], name: str) -> float:
-    covered = sum(span.covered_ns for span in spans)
-    return sum(getattr(span, name) for span in spans) / covered if covered else 0.0
 
 
 def _percent(share: float) -> str:

@@ -10,6 +10,7 @@ from engine.config import RunConfig
 from engine.errors import ResourceError
 from engine.files import atomic_write
 from engine.hub import Bounds, Watcher
+from engine.models import is_computed_here
 from engine.pipeline import Plan, run_pipeline
 from engine.progress import Progress
 from engine.run import null_plan, prepare
@@ -19,17 +20,24 @@ from engine.stages import steady
 WHAT_IF_SECONDS = 3.0
 #: Reads that make the decoders slower by more than this are named as the bound instead of decoding.
 READS_MATTER = 1.15
+#: Simulated chips whose own rate is higher than what came out of them by more than this wait for their numerics.
+NUMERICS_MATTER = 1.1
 FILE_NAME = "what-if.json"
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """Images per second with parts replaced. part : which part alone is left, empty where several are"""
+    """Images per second with parts replaced.
+
+    part : which part alone is left, empty where several are
+    interface_per_s : of the chips meanwhile, by their own clock; None where they executed nothing
+    """
 
     name: str
     replaced: str
     part: str
     images_per_s: float
+    interface_per_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,8 @@ class Ladder:
 
 def what_if(config: RunConfig, say: Callable[[str], None], seconds: float = WHAT_IF_SECONDS) -> Ladder:
     """Measure, write `what-if.json` into the run's folder, and return the ladder. Raises EngineError as a run does."""
-    plan = prepare(replace(config, repeat=1), say).plan
+    prepared = prepare(replace(config, repeat=1), say)
+    plan = prepared.plan
     null = null_plan(plan)
     ready, cached = replace(plan.stand_ins, is_row_ready=True), replace(plan.stand_ins, is_read_cached=True)
     unranked = replace(plan.stand_ins, is_unranked=True)
@@ -77,6 +86,8 @@ def what_if(config: RunConfig, say: Callable[[str], None], seconds: float = WHAT
     ceilings = [
         _measure(name, what, part, replace(p, bounds=Bounds(seconds, seconds))) for name, what, part, p in variants
     ]
+    if is_computed_here(prepared.model, plan.backend):
+        ceilings = with_numerics(ceilings)
     ladder = Ladder(seconds, _without_idle_disk(ceilings))
     path = config.out / FILE_NAME
     try:
@@ -85,6 +96,17 @@ def what_if(config: RunConfig, say: Callable[[str], None], seconds: float = WHAT
     except OSError as error:
         raise ResourceError(f"{path} cannot be written: {error.strerror}") from error
     return ladder
+
+
+def with_numerics(ceilings: list[Ceiling]) -> list[Ceiling]:
+    """Simulated chips that wait for their scores, which this CPU computes, are two parts."""
+    at = next(number for number, c in enumerate(ceilings) if c.part == "chips")
+    chips = ceilings[at]
+    if chips.interface_per_s is None or chips.interface_per_s < NUMERICS_MATTER * chips.images_per_s:
+        return ceilings
+    numerics = replace(chips, name="simulator's numerics", part="the simulator's numerics on this CPU")
+    alone = replace(chips, name="chips", replaced="as above, numerics by nothing", images_per_s=chips.interface_per_s)
+    return [*ceilings[:at], numerics, alone, *ceilings[at + 1 :]]
 
 
 def _without_idle_disk(ceilings: list[Ceiling]) -> list[Ceiling]:
@@ -111,4 +133,5 @@ def _measure(name: str, replaced: str, part: str, plan: Plan) -> Ceiling:
     if outcome.error is not None:
         raise outcome.error
     window = steady(outcome.tally)
-    return Ceiling(name, replaced, part, outcome.tally.end_to_end_per_s if window is None else window.images_per_s)
+    rate = outcome.tally.end_to_end_per_s if window is None else window.images_per_s
+    return Ceiling(name, replaced, part, rate, outcome.tally.interface_per_s(outcome.opened.batch) or None)

@@ -19,6 +19,7 @@ LIMITS = {
     "copy-bound": "chips",
     "window-bound": "chips",
     "feeder-bound": "chips",
+    "numerics-bound": "chips",
     "decode-bound": "decoders",
     "read-bound": "decoders",
     "slot-bound": "slots",

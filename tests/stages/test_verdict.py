@@ -75,11 +75,11 @@ CASE_PARAMETERS = [
 ]
 
 
-def measured(data: DataSet, out: Path, case: Case) -> tuple[dict[str, Any], str]:
+def measured(data: DataSet, out: Path, case: Case, model: str = "fingerprint") -> tuple[dict[str, Any], str]:
     """run.json and what was printed."""
     profile = out.parent / "profile.toml"
     profile.write_text(PROFILE.format(ms=case.ms, gb_per_s=case.gb_per_s))
-    inputs = ["--data", data.folder, "--labels", data.labels, "--model", "fingerprint", "--backend", "sim"]
+    inputs = ["--data", data.folder, "--labels", data.labels, "--model", model, "--backend", "sim"]
     sizes = ["--batch", 4, "--workers", 2, "--min-duration", 2.5, "--profile", profile, "--out", out]
     finished = run_engine("run", *inputs, *sizes, *case.options.split())
     assert finished.returncode == 0, finished.stderr
@@ -104,6 +104,19 @@ def test_the_verdict_names_the_bottleneck_and_the_sums_agree(case: Case, small_d
         line for line in printed.splitlines() if not line.startswith(("results in", "backend ", "SIMULATED"))
     ]  # paths
     assert max(map(len, lines)) <= 80, max(lines, key=len)
+
+
+def test_simulated_chips_that_wait_for_their_scores_are_not_blamed(small_data: DataSet, tmp_path: Path) -> None:
+    """Four chips of 1,000 images/s each by the profile; the model's numbers are computed on this CPU."""
+    case = Case(4, "--devices 0-3 --min-duration 1.5", "numerics-bound", "")
+    document, _ = measured(small_data, tmp_path / "out", case, "lite0")
+    assert document["verdict"]["bottleneck"] == case.bottleneck, document["verdict"]
+    said = (
+        r"scores on this CPU, [\d.]+ ms an image: for their [\d,]+ images/s [\d.]+ cores would be needed, there are \d"
+    )
+    assert re.search(said, document["verdict"]["evidence"])
+    assert document["verdict"]["remedy"].startswith("--model fingerprint shows the pipeline at the chips' rate")
+    assert max(document["reconciliation"].values()) < RECONCILED_PERCENT, document["reconciliation"]
 
 
 def check_shares(document: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from engine.config import RunConfig
 from engine.errors import ConfigError
 from engine.standins import StandIns, parse_injection
-from engine.whatif import FILE_NAME, what_if
+from engine.whatif import FILE_NAME, Ceiling, Ladder, what_if, with_numerics
 from tests.conftest import DataSet
 from tests.stages.test_verdict import PROFILE
 
@@ -52,6 +53,18 @@ def test_the_ladder_begins_with_the_part_that_bounds_the_run(
     assert max(map(len, ladder.text.splitlines())) <= 80
     written = json.loads((tmp_path / "out" / FILE_NAME).read_text())
     assert [c["images_per_s"] for c in written["ceilings"]] == [c.images_per_s for c in ladder.ceilings]
+
+
+def test_the_numerics_of_simulated_chips_are_a_part_of_their_own() -> None:
+    chips = Ceiling("chips", "rows", "chips", 150.0, 664.0)
+    others = [Ceiling("decoders", "", "decoders", 900.0), Ceiling("hub", "", "the hub", 9000.0)]
+    parts = Ladder(3.0, with_numerics([others[0], chips, others[1]])).parts
+    assert [(c.part, c.images_per_s) for c in parts[:2]] == [
+        ("the simulator's numerics on this CPU", 150.0),
+        ("chips", 664.0),
+    ]
+    fast = [replace(chips, interface_per_s=160.0)]
+    assert with_numerics(fast) == fast
 
 
 def test_delays_are_read_from_words() -> None:
