@@ -17,7 +17,8 @@ FORMATS = ("html", "md")
 @click.option("-o", "--output", type=PATH, help="File.  [default: report.html; md: standard output]")
 @click.option("--format", "form", default="html", show_default=True, help="html or md.")
 @click.option("--against", type=PATH, help="Another run's folder: list the images that are predicted otherwise.")
-def command(source: Path, output: Path | None, form: str, against: Path | None) -> None:
+@click.option("--log", "log_file", type=PATH, help="Perf log with earlier runs.  [default: in the user's data folder]")
+def command(source: Path, output: Path | None, form: str, against: Path | None, log_file: Path | None) -> None:
     """Make one page of a run, a sweep or a perf log.
 
     SOURCE is the folder of a run or of a sweep, or a log. The page works offline.
@@ -30,7 +31,7 @@ def command(source: Path, output: Path | None, form: str, against: Path | None) 
 
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
-    page = page_of(source, against)
+    page = page_of(source, against, log_file)
     if form == "md" and output is None:
         say(markdown_of(page))
         return

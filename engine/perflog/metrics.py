@@ -46,6 +46,15 @@ class PerCpuSecond(Metric):
         return images / seconds if images and seconds else None
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a run, in seconds from its first read."""
+
+    begin_s: float
+    end_s: float
+    images_per_s: float
+
+
 #: In the order of tables; the first one that both sides have decides.
 METRICS = (
     Metric("end_to_end", "end-to-end", "images/s", True, "throughput.end_to_end_per_s"),
@@ -89,10 +98,15 @@ def samples_inside(entry: Mapping[str, Any], metric: Metric) -> list[float]:
 
 
 def interval_rates(entry: Mapping[str, Any]) -> list[float]:
-    """Images per second of successive parts of a run, from its first result on; empty where none were kept.
+    """Images per second of successive parts of a run, from its first result on; empty where none were kept."""
+    return [part.images_per_s for part in parts_of(entry, MOST_PARTS, BATCHES_PER_PART)]
 
-    Results come in batches, and intervals of the timeline may be shorter than a batch takes: each part ends with a
-    result and has `BATCHES_PER_PART` batches of every chip or more.
+
+def parts_of(entry: Mapping[str, Any], most: int, n_batches: int) -> list[Part]:
+    """At most `most` successive parts of a run, from its first result to its last.
+
+    Results come in batches, and intervals of the timeline may be shorter than a batch takes: each part begins and ends
+    with a result and has `n_batches` batches of every chip or more.
     """
     counts, interval_ms = lookup(entry, "timeline.images"), number(entry, "timeline.interval_ms")
     if not isinstance(counts, list) or interval_ms is None:
@@ -101,7 +115,11 @@ def interval_rates(entry: Mapping[str, Any]) -> list[float]:
     known = list(accumulate(counts[at] for at in ends))
     chips = lookup(entry, "config.devices")
     a_round = (number(entry, "config.batch") or 1) * (len(chips) if isinstance(chips, list) and chips else 1)
-    n_parts = min(MOST_PARTS, int((known[-1] - known[0]) / (BATCHES_PER_PART * a_round))) if known else 0
+    n_parts = min(most, int((known[-1] - known[0]) / (n_batches * a_round))) if known else 0
     cuts = [bisect_left(known, known[0] + (known[-1] - known[0]) * k / n_parts) for k in range(n_parts)]
     cuts = sorted({*cuts, len(known) - 1}) if n_parts else []
-    return [1e3 * (known[b] - known[a]) / (ends[b] - ends[a]) / interval_ms for a, b in pairwise(cuts)]
+    step_s = interval_ms / 1e3
+    return [
+        Part((ends[a] + 1) * step_s, (ends[b] + 1) * step_s, (known[b] - known[a]) / ((ends[b] - ends[a]) * step_s))
+        for a, b in pairwise(cuts)
+    ]

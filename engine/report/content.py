@@ -31,7 +31,7 @@ class Table:
 
     def text(self, cell: Cell) -> str:
         """A cell as it is shown."""
-        return f"{cell:,.{self.digits}f}" if isinstance(cell, float) else str(cell)
+        return f"{cell:,.{self.digits}f}" if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else cell
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from engine.perflog.fingerprint import lookup
 from engine.perflog.history import Series, series_of
 from engine.perflog.log import PerfLog, usual_runs, why_invalid
 from engine.perflog.metrics import BY_NAME
-from engine.perflog.statistics import FASTER
+from engine.perflog.statistics import FASTER, FEWEST_RUNS
 from engine.report import plots
 from engine.report.content import Card, Figure, Page, Part, Section, Table, Text, plural
 
 METRIC = BY_NAME["end_to_end"]
-#: Series that get a plot: those with the newest runs.
+#: Series that get a plot: those with the newest runs, and with so many of them.
 MOST_SERIES = 12
+FEWEST_PLOTTED = 3
 
 
 def log_page(log: PerfLog) -> Page:
@@ -27,18 +28,15 @@ def log_page(log: PerfLog) -> Page:
     if not log.entries:
         raise PerfError(f"{log.path} holds no runs: there is nothing to show")
     series = series_of(usual_runs(log), METRIC, DEFAULT_THRESHOLD)
-    shown = series[:MOST_SERIES]
+    plotted = [one for one in series if len(one.rates) >= FEWEST_PLOTTED]
+    shown = plotted[:MOST_SERIES]
     sections = [_section(number, one) for number, one in enumerate(shown)]
-    if len(series) > MOST_SERIES:
-        sections[-1] = Section(sections[-1].name, sections[-1].title, [
-            *sections[-1].parts, Text([f"{len(series) - MOST_SERIES} older configurations are only in the table."])
-        ])  # fmt: skip
     n_invalid = sum(1 for entry in log.entries if why_invalid(entry))
     marks = ["SIMULATED chips in some runs"] if any(entry.get("simulated") for entry in log.entries) else []
     if log.torn_bytes:
         marks.append(f"{log.torn_bytes} bytes of the log were torn or damaged and are left out")
     return Page(
-        title=f"Perf log, {len(log.entries):,} runs",
+        title=f"Perf log, {plural(len(log.entries), 'run')}",
         subtitle=f"{log.path.name}: {log.entries[0]['at'][:10]} to {log.entries[-1]['at'][:10]}",
         answer=_answer(series[0]) if series else "no run has an end-to-end rate",
         cards=[
@@ -46,16 +44,24 @@ def log_page(log: PerfLog) -> Page:
             Card("configurations", str(len(series)), "of one host each"),
             *(_newest_cards(series[0]) if series else []),
         ],
-        sections=[*sections, Section("runs", "All runs", [_table(log)])],
+        sections=[*sections, Section("runs", "All runs", [*_left_out(len(series) - len(shown)), _table(log)])],
         marks=marks,
     )
 
 
+def _left_out(n: int) -> list[Part]:
+    what = plural(n, "configuration")
+    return [Text([f"{what} with older or fewer runs than {FEWEST_PLOTTED} without a plot."])] if n else []
+
+
 def _answer(series: Series) -> str:
     """Better or worse than before, for the configuration that was run last."""
-    name = name_of(series.entries[-1])
+    name, n = name_of(series.entries[-1]), len(series.rates)
+    if n < 2 * FEWEST_RUNS:
+        level = f"{median(series.rates):,.1f} images/s in {plural(n, 'run')}"
+        return f"{name}: {level}; a change for good can be told from {2 * FEWEST_RUNS} runs on"
     if not series.changes:
-        return f"{name}: no change for good in {len(series.rates)} runs, {median(series.rates):,.1f} images/s"
+        return f"{name}: no change for good in {n} runs, {median(series.rates):,.1f} images/s"
     change = series.changes[-1]
     since = len(series.rates) - change.first
     return f"{name}: {change.verdict.verdict}, {percent(change.verdict.ratio)} since {since} runs ago"
@@ -68,7 +74,7 @@ def _newest_cards(series: Series) -> list[Card]:
     level = median(series.rates[first:])
     return [
         Card("newest run", f"{last:,.1f} /s", name_of(series.entries[-1])),
-        Card("level since the last change", f"{level:,.1f} /s", f"{len(series.rates) - first} runs", tone),
+        Card("level since the last change", f"{level:,.1f} /s", plural(len(series.rates) - first, "run"), tone),
     ]
 
 
@@ -106,11 +112,11 @@ def _trend(number: int, series: Series) -> Figure:
     levels = []
     for at, (a, b) in enumerate(pairwise(bounds)):
         level = median(series.rates[a:b])
-        levels.append(f"{level:,.0f} for {b - a} runs")
+        levels.append(f"{level:,.0f} for {plural(b - a, 'run')}")
         traces.append(plots.line([a + 0.6, b + 0.4], [level, level], "level" if not at else "level after a change",
                                  plots.GREY, showlegend=at == 0))  # fmt: skip
     layout = {
-        "xaxis": {"title": {"text": "run"}},
+        "xaxis": {"title": {"text": "run"}, "tickformat": "d", "dtick": max(1, len(xs) // 10)},
         "yaxis": {"title": {"text": METRIC.unit}},
         "shapes": [
             {"type": "line", "x0": c.first + 0.5, "x1": c.first + 0.5, "y0": 0, "y1": 1, "yref": "paper",
@@ -123,7 +129,7 @@ def _trend(number: int, series: Series) -> Figure:
             for c in series.changes
         ],
     }  # fmt: skip
-    alt = f"End-to-end rate of {len(xs)} runs: {', then '.join(levels)} images/s."
+    alt = f"End-to-end rate in images/s of {plural(len(xs), 'run')}: {', then '.join(levels)}."
     rows = [(e["at"][:16], rate, e["id"]) for e, rate in zip(series.entries, series.rates, strict=True)]
     table = Table("Runs", ("at (UTC)", METRIC.unit, "run"), rows)
     return plots.figure(f"trend-{number}", "End-to-end rate, run by run", alt, traces, layout, table)
@@ -145,7 +151,7 @@ def _table(log: PerfLog) -> Table:
         for e in log.entries
     ]
     header = ("at (UTC)", "run", "configuration", METRIC.unit, "command", "label", "baseline", "invalid because")
-    return Table("Oldest first", header, rows)
+    return Table("Newest first", header, rows[::-1])
 
 
 def _revision(entry: Mapping[str, Any]) -> str:

@@ -12,7 +12,9 @@ from engine.accuracy.measured import read_measured
 from engine.accuracy.references import find_reference
 from engine.errors import EngineError
 from engine.perflog.fingerprint import lookup
+from engine.perflog.log import PerfLog
 from engine.perflog.metrics import number
+from engine.report.before import before_card
 from engine.report.content import Card, Gallery, Page, Section, Table, Text, plural
 from engine.report.images import find_mistakes, pictures_of
 from engine.report.run_speed import speed_sections
@@ -20,18 +22,22 @@ from engine.report.run_speed import speed_sections
 MOST_PAIRS = 25
 
 
-def run_page(folder: Path, document: Mapping[str, Any], against: Path | None = None) -> Page:
-    """The page of the run in `folder`, whose run.json is `document`; `against` another run, for the flipped images."""
+def run_page(folder: Path, document: Mapping[str, Any], log: PerfLog, against: Path | None = None) -> Page:
+    """The page of the run in `folder`, whose run.json is `document`.
+
+    log : where earlier runs like it are     against : another run, for the flipped images
+    """
     config, dataset = document["config"], document["dataset"]
     comparison = _gate(folder, document)
     sections = [*speed_sections(document), *_mistake_sections(folder, document, against), _environment(document)]
+    before = before_card(document, log)
     marks = []
     if document.get("simulated"):
         marks.append(f"SIMULATED chips, profile {document.get('profile')}: their rates are published figures")
     if document.get("error") or document.get("interrupted"):
         marks.append(f"INCOMPLETE: {document.get('error') or 'interrupted'}")
     if lookup(document, "steady.is_unstable"):
-        marks.append("UNSTABLE: the rate's interval is too wide to rely on")
+        marks.append(f"UNSTABLE: {_interval(document)}longer (--min-duration), or on a quieter host")
     model = document["model"].get("name")
     chips = (
         f"{len(document['devices'])} x {document['devices'][0].get('name', '')}" if document["devices"] else "no chip"
@@ -40,18 +46,26 @@ def run_page(folder: Path, document: Mapping[str, Any], against: Path | None = N
         title=f"{model}, {dataset['n_images']:,} images, {config['backend']}",
         subtitle=f"{chips}, batch {config['batch']}, {plural(config['workers'] or 0, 'decoder')}, "
         f"{dataset['repeat']} x the images",
-        answer=answer(document, comparison),
-        cards=[*_accuracy_cards(document, comparison), *_speed_cards(document)],
+        answer=answer(document, comparison, before),
+        cards=[*_accuracy_cards(document, comparison), *_speed_cards(document), before],
         sections=sections,
         marks=marks,
     )
 
 
-def answer(document: Mapping[str, Any], comparison: Comparison | None) -> str:
-    """How fast, how right, what limits it."""
+def _interval(document: Mapping[str, Any]) -> str:
+    rate, bounds = number(document, "steady.images_per_s"), lookup(document, "steady.interval_95_percent")
+    if not rate or not bounds:
+        return "the rate's interval is not known; "
+    return f"{rate:,.1f} images/s +-{50 * (bounds[1] - bounds[0]) / rate:.1f} % at 95 %; "
+
+
+def answer(document: Mapping[str, Any], comparison: Comparison | None, before: Card) -> str:
+    """How fast, how right, better or worse than before, what limits it."""
     rate = number(document, "throughput.end_to_end_per_s")
     top1 = lookup(document, "accuracy.top1")
-    parts = [f"{rate:,.1f} images/s end to end" if rate else "no throughput"]
+    change = f" ({before.value} against before)" if before.value.endswith("%") else ""
+    parts = [f"{rate:,.1f} images/s end to end{change}" if rate else "no throughput"]
     if top1 is not None:
         gate = "" if comparison is None else f" (gate {comparison.tops[0].verdict.lower()})"
         parts.append(f"Top-1 {100 * top1:.3f} %{gate}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 from engine.perflog.fingerprint import lookup
-from engine.perflog.metrics import number
+from engine.perflog.metrics import number, parts_of
 from engine.report import plots
 from engine.report.content import Box, Cell, Figure, Flow, Part, Section, Table, plural
 
@@ -27,9 +26,8 @@ LIMITS = {
 }
 #: At most so many points of a line are drawn; neighbours are averaged.
 MOST_POINTS = 400
-#: Each point of the throughput covers so many batches of all chips, unless too few points would be left.
+#: Each part of the throughput covers so many batches of all chips.
 BATCHES_PER_POINT = 4
-FEWEST_POINTS = 24
 
 
 def speed_sections(document: Mapping[str, Any]) -> list[Section]:
@@ -124,26 +122,25 @@ def _processes(document: Mapping[str, Any]) -> list[Any]:
 
 
 def _stage_table(stages: Mapping[str, Any], what: str) -> Table:
-    names = ("images_per_s", "ms_per_batch", "n_parallel", "busy_percent")
     rows: list[tuple[Cell, ...]] = [
-        (str(stage), *(round(float(values.get(name) or 0), 3) for name in names))
+        (
+            str(stage),
+            round(number(values, "images_per_s") or 0),
+            number(values, "ms_per_batch") or 0.0,
+            int(number(values, "n_parallel") or 0),
+            number(values, "busy_percent") or 0.0,
+        )
         for stage, values in stages.items()
-        if isinstance(values, Mapping)
+        if isinstance(values, Mapping) and number(values, "images_per_s")
     ]
     header = ("stage", "images/s if always busy", "ms per batch", "in parallel", "busy %")
     return Table(f"Stages {what}", header, rows, digits=2)
 
 
 def _throughput(document: Mapping[str, Any]) -> Figure | None:
-    timeline = document.get("timeline")
-    counts, interval_ms = lookup(document, "timeline.images"), number(document, "timeline.interval_ms")
-    if not isinstance(timeline, Mapping) or not isinstance(counts, list) or not counts or interval_ms is None:
+    parts = parts_of(document, MOST_POINTS, BATCHES_PER_POINT)
+    if not parts:
         return None
-    # Images come in batches: a point must average over some of them to say anything.
-    batch = int(number(document, "config.batch") or 1) * len(_devices(document) or [0])
-    per_interval = sum(counts) / len(counts)
-    step = min(math.ceil(BATCHES_PER_POINT * batch / per_interval), len(counts) // FEWEST_POINTS) if per_interval else 1
-    times, rates = _thinned([1e3 * n / interval_ms for n in counts], interval_ms, max(step, 1))
     average = number(document, "throughput.end_to_end_per_s") or 0.0
     layout: dict[str, Any] = {"xaxis": {"title": {"text": "seconds"}}, "yaxis": {"title": {"text": "images/s"}}}
     layout["yaxis"]["rangemode"] = "tozero"
@@ -155,12 +152,17 @@ def _throughput(document: Mapping[str, Any]) -> Figure | None:
              "opacity": 0.10, "line": {"width": 0}}
         ]  # fmt: skip
         steady = f" The shaded part, {start:.1f} to {end:.1f} s, is the steady state."
-    alt = f"Images per second over the run: {average:,.0f} on average, at most {max(rates):,.0f}.{steady}"
-    table = Table("Throughput", ("second", "images/s"), [(round(t, 2), r) for t, r in zip(times, rates, strict=True)])
-    traces = [
-        plots.line(times, rates, "images/s", plots.BLUE),
-        plots.line([times[0], times[-1]], [average, average], "end-to-end", plots.GREY),
-    ]
+    rates = [part.images_per_s for part in parts]
+    alt = (
+        f"Images per second over the run: {average:,.0f} on average, {min(rates):,.0f} to {max(rates):,.0f} in parts "
+        f"of {BATCHES_PER_POINT} batches of each chip or more.{steady}"
+    )
+    rows = [(round(part.begin_s, 2), round(part.end_s, 2), part.images_per_s) for part in parts]
+    table = Table("Throughput", ("from second", "to", "images/s"), rows)
+    times = [parts[0].begin_s, *(part.end_s for part in parts)]
+    steps = plots.line(times, [*rates, rates[-1]], "images/s", plots.BLUE)
+    steps.line.shape = "hv"
+    traces = [steps, plots.line([times[0], times[-1]], [average, average], "end-to-end", plots.GREY)]
     return plots.figure("throughput", "Throughput", alt, traces, layout, table)
 
 
@@ -189,9 +191,9 @@ def _slots(document: Mapping[str, Any]) -> Figure | None:
     )
 
 
-def _thinned(values: list[float], interval_ms: float, least: int = 1) -> tuple[list[float], list[float]]:
-    """(seconds, averages) over at least `least` values each: at most MOST_POINTS of them."""
-    step = max(-(-len(values) // MOST_POINTS), least)
+def _thinned(values: list[float], interval_ms: float) -> tuple[list[float], list[float]]:
+    """(seconds, averages): at most MOST_POINTS of them."""
+    step = -(-len(values) // MOST_POINTS)
     groups = [values[at : at + step] for at in range(0, len(values), step)]
     times = [(at * step + len(group) / 2) * interval_ms / 1e3 for at, group in enumerate(groups)]
     return times, [sum(group) / len(group) for group in groups]
@@ -216,7 +218,7 @@ def _chips(document: Mapping[str, Any]) -> Figure | None:
         (name, rate, alone, *(float(d.get(key) or 0) for key in ("execute_percent", "idle_percent", "skew_percent")))
         for name, rate, alone, d in zip(names, rates, own, devices, strict=True)
     ]
-    layout = {"barmode": "group", "bargap": 0.4, "yaxis": {"title": {"text": "images/s"}}}
+    layout = {"barmode": "group", "bargap": max(0.4, 1 - 0.15 * len(devices)), "yaxis": {"title": {"text": "images/s"}}}
     return plots.figure("chips", "Rate of each chip", alt, traces, layout, Table("Chips", header, rows))
 
 
@@ -237,6 +239,10 @@ def _latency(document: Mapping[str, Any]) -> Figure | None:
         "shapes": [
             {"type": "line", "x0": value, "x1": value, "y0": 0, "y1": 1, "yref": "paper",
              "line": {"color": plots.RED, "width": 1, "dash": "dot"}}
+            for name, value in quantiles if name in ("p50", "p99")
+        ],
+        "annotations": [
+            {"x": value, "y": 1, "yref": "paper", "text": name, "showarrow": False, "xanchor": "left"}
             for name, value in quantiles if name in ("p50", "p99")
         ],
     }  # fmt: skip

@@ -28,15 +28,22 @@ def sweep_page(folder: Path) -> Page:
     documents = [run.document for run in sweep.runs if run.document]
     simulated = any(document.get("simulated") for document in documents)
     sections = [
-        Section("findings", "What was found", [Text(said), _table(trials, finding, objective)]),
+        Section("findings", "What was found", [Text(said)]),
         *([Section("map", "Which combination is how fast", maps)] if maps else []),
         *([Section("effects", "What each option does", effects)] if effects else []),
+        Section("combinations", "All combinations", [_table(trials, finding, objective)]),
     ]
     marks = [f"SIMULATED chips, profile {documents[0].get('profile')}"] if simulated else []
-    words = " ".join(str(word) for word in sweep.definition.get("arguments") or [])
+    words = [str(word) for word in sweep.definition.get("arguments") or []]
     return Page(
         title=f"Sweep of {', '.join(swept) or 'one combination'}",
-        subtitle=f"{len(trials)} combinations, {len(sweep.runs)} runs; {objective.title()}; {words}",
+        subtitle="; ".join(
+            [
+                f"{len(trials)} combinations, {len(sweep.runs)} runs",
+                objective.title(),
+                *([" ".join(words)] if words else []),
+            ]
+        ),
         answer=said[0],
         cards=_cards(finding, objective),
         sections=sections,
@@ -72,7 +79,7 @@ def _table(trials: Sequence[Trial], finding: Finding, objective: Objective) -> T
     names = [name for name in TUNABLE if any(name in trial.params for trial in trials)]
     same = {trial.key for trial in finding.same}
     rows = []
-    for trial in trials:
+    for trial in sorted(trials, key=lambda t: -(t.value or 0.0)):
         is_best = finding.best is not None and trial.key == finding.best.key
         remark = "best" if is_best else "same as the best" if trial.key in same else ""
         status = remark if trial.status == OK else f"{trial.status}: {trial.runs[-1].why}"
@@ -80,7 +87,7 @@ def _table(trials: Sequence[Trial], finding: Finding, objective: Objective) -> T
         shown = "" if trial.value is None else value
         rows.append((*(trial.params.get(name, "") for name in names), shown, len(trial.runs), status))
     header = (*names, f"{objective.name}, {objective.unit}", "runs", "remark")
-    return Table("All combinations, in the order in which they were tried", header, rows)
+    return Table("The best first", header, rows)
 
 
 def _pairs(swept: Sequence[str]) -> list[tuple[str, str]]:

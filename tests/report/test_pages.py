@@ -9,9 +9,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from engine.perflog.log import LogOptions, PerfLog, entry_of
+from engine.report.before import before_card
 from engine.sweep.driver import SweepPlan
 from engine.sweep.job import SweepJob, run_sweep
 from engine.sweep.objective import Objective
@@ -76,7 +79,8 @@ def open_in_browser(page: Path) -> tuple[str, str]:
         pytest.skip("needs a browser: apt-get install chromium")
     done = subprocess.run(
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
-         "--virtual-time-budget=20000", f"--user-data-dir={page.parent / 'profile'}", page.as_uri()],
+         "--window-size=500,900", "--virtual-time-budget=20000", f"--user-data-dir={page.parent / 'profile'}",
+         page.as_uri()],
         capture_output=True, timeout=200, check=False,
     )  # fmt: skip
     console = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if "CONSOLE" in line]
@@ -84,9 +88,19 @@ def open_in_browser(page: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_browser_draws_every_plot_without_an_error(pages: dict[str, Path], kind: str) -> None:
-    document, console = open_in_browser(pages[kind])
+def test_a_browser_draws_every_plot_without_an_error_and_nothing_is_wider_than_a_phone(
+    pages: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    """At 500 pixels, the least that a window of Chromium can be: the layout is that of phones from 736 on down."""
+    measured = (
+        "<script>{const root = document.documentElement;"
+        "document.body.dataset.beyond = root.scrollWidth - root.clientWidth}</script>"
+    )
+    page = tmp_path / "page.html"
+    page.write_text(pages[kind].read_text("utf-8").replace("</body>", f"{measured}</body>"), "utf-8")
+    document, console = open_in_browser(page)
     assert console == ""
+    assert 'data-beyond="0"' in document
     assert 'data-ready="true"' in document
     plots = re.findall(r'<div class="plot[^"]*" id="(plot-[^"]+)"', document)
     assert len(plots) == {"run": 4, "sweep": 7, "log": 1}[kind]
@@ -98,12 +112,12 @@ def test_a_browser_draws_every_plot_without_an_error(pages: dict[str, Path], kin
 
 def test_a_click_sorts_numbers_as_numbers(pages: dict[str, Path], tmp_path: Path) -> None:
     text = pages["sweep"].read_text("utf-8")
-    click = "<script>{const b=document.querySelectorAll('#findings th button');b[4].click();b[4].click();}</script>"
+    click = "<script>{const b=document.querySelectorAll('#combinations th button');b[4].click();b[4].click();}</script>"
     (tmp_path / "page.html").write_text(text.replace("</body>", f"{click}</body>"), "utf-8")
     document, console = open_in_browser(tmp_path / "page.html")
     assert console == ""
     assert 'aria-sort="descending"' in document
-    body = document.split('id="findings"', 1)[1].split("<tbody>", 1)[1].split("</tbody>", 1)[0]
+    body = document.split('id="combinations"', 1)[1].split("<tbody>", 1)[1].split("</tbody>", 1)[0]
     values = [[float(v) for v in re.findall(r'data-value="([^"]+)"', row)] for row in body.split("</tr>")]
     rates = [row[-2] for row in values if row]
     assert len(rates) == len(SPACE)
@@ -195,3 +209,18 @@ def test_what_is_no_result_is_one_line(tmp_path: Path, content: str | None, mess
     assert len(done.stderr.splitlines()) == 1
     assert done.returncode == 16
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_run_is_held_against_the_earlier_runs_of_its_options(tmp_path: Path) -> None:
+    def logged(rate: float, **changes: Any) -> dict[str, Any]:
+        return entry_of(entry(rate, devices=[{"name": "310"}], **changes), LogOptions("run"))
+
+    document = entry(570.0, devices=[{"name": "310"}])
+    others = [logged(rate) for rate in [600.0, 601.0] * 10]
+    alien = logged(9999.0, config__batch=1)
+    card = before_card(document, PerfLog(tmp_path / "log", [alien, *others], {}))
+    assert (card.value, card.tone) == ("-5.08 %", "bad")
+    assert card.note == "20 earlier runs: 600.0 to 601.0 /s; slower"
+    later = PerfLog(tmp_path / "log", [others[0], entry_of(document, LogOptions("run")), *others[1:]], {})
+    assert before_card(document, later).note == "1 earlier run: 600.0 /s; inconclusive"
+    assert before_card(document, PerfLog(tmp_path / "log", [alien], {})).value == "first"

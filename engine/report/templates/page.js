@@ -2,10 +2,12 @@
 (() => {
   const holder = document.getElementById("figures");
   const plots = holder ? JSON.parse(holder.textContent) : {};
-  const options = {responsive: true, displayModeBar: false};
+  const options = {displayModeBar: false};
   for (const [name, figure] of Object.entries(plots)) {
     Plotly.newPlot("plot-" + name, figure.data, figure.layout, options);
   }
+  const resized = new ResizeObserver((entries) => entries.forEach(({target}) => Plotly.Plots.resize(target)));
+  document.querySelectorAll(".js-plotly-plot").forEach((plot) => resized.observe(plot));
   const fit = () => document.querySelectorAll(".js-plotly-plot").forEach((plot) => Plotly.Plots.resize(plot));
   addEventListener("beforeprint", fit);
   addEventListener("afterprint", fit);
