@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from engine.pyacl_stubs import memory
+from engine.pyacl_stubs.chip import Chip
 from engine.pyacl_stubs.codes import SUCCESS, AclError, Code
 from engine.pyacl_stubs.entry import entry, with_zero
 from engine.pyacl_stubs.memory import ALIGNMENT, Block, Span
 from engine.pyacl_stubs.process import PROCESS, Context
 from engine.pyacl_stubs.races import watched_source
 from engine.pyacl_stubs.report import caller
-from engine.pyacl_stubs.schedule import Stream, Task
+from engine.pyacl_stubs.schedule import Lane, Stream, Task
 from engine.pyacl_stubs.work import (
     check_alive,
     hold_or_wait,
@@ -29,6 +31,8 @@ POLICIES = range(3)
 P2P_POLICIES = range(3, 6)
 #: get_mem_info: a 310 has DDR (0), and its huge (2) and normal (3) pages.
 DDR_ATTRIBUTES = (0, 2, 3)
+#: PROCESS.copies is emptied when a program that allocates per image has filled it.
+MAX_COPIES = 1024
 
 
 @entry("acl.rt.malloc", with_zero)
@@ -161,19 +165,47 @@ def memcpy_async(dst: int, dst_max: int, src: int, count: int, kind: int, stream
     queue = stream_of(stream, context)
     if kind == HOST_TO_HOST:
         return _refuse_host_to_host(queue)
-    to, source = _spans(dst, dst_max, src, count, kind)
-    is_pinned = kind == DEVICE_TO_DEVICE or to.is_pinned or source.is_pinned
-    if not PROCESS.settings.is_off:
-        _check_async(to, source, is_pinned)
-    chip = context.device.chip
-    direction = DIRECTIONS[kind]
-    task = Task(queue, "acl.rt.memcpy_async", _copy_effect(to, source))
-    duration_ns = PROCESS.profile.copy.duration_ns(count, direction, is_pinned)
-    queue_task(task, chip.lane(direction), duration_ns, ((source,), (to,)), chip)
-    if not is_pinned and PROCESS.settings.pageable_async == "blocks":
+    chip = context.chip
+    key = (dst, dst_max, src, count, kind, chip.id)
+    copy = PROCESS.copies.get(key)
+    if copy is None or not copy.is_valid:
+        copy = _checked_copy(key, chip)
+    task = Task(queue, "acl.rt.memcpy_async", _copy_effect(copy.to, copy.source))
+    queue_task(task, copy.lane, copy.duration_ns, ((copy.source,), (copy.to,)), chip)
+    if not copy.is_pinned and PROCESS.settings.pageable_async == "blocks":
         wait_for(record_on(queue), chip)
         raise_first_error(queue)
     return SUCCESS
+
+
+@dataclass(frozen=True)
+class Copy:
+    """An asynchronous copy that passed every check. It need not be checked again while its blocks live."""
+
+    to: Span
+    source: Span
+    lane: Lane
+    duration_ns: int
+    is_pinned: bool
+
+    @property
+    def is_valid(self) -> bool:
+        """Both blocks are as they were. Of pageable memory nobody knows."""
+        to, source = self.to.block, self.source.block
+        return to is not None and source is not None and to.is_live and source.is_live
+
+
+def _checked_copy(key: tuple[int, ...], chip: Chip) -> Copy:
+    dst, dst_max, src, count, kind, _ = key
+    to, source = _spans(dst, dst_max, src, count, kind)
+    is_pinned = kind == DEVICE_TO_DEVICE or to.is_pinned or source.is_pinned
+    _check_async(to, source, is_pinned)
+    direction = DIRECTIONS[kind]
+    duration_ns = PROCESS.profile.copy.duration_ns(count, direction, is_pinned)
+    if len(PROCESS.copies) >= MAX_COPIES:
+        PROCESS.copies.clear()
+    copy = PROCESS.copies[key] = Copy(to, source, chip.lane(direction), duration_ns, is_pinned)
+    return copy
 
 
 def _copy_effect(dst: Span, src: Span) -> Callable[[], None]:

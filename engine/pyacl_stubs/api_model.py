@@ -240,6 +240,11 @@ def _spans(model: Model, dataset: Dataset, specs: Sequence[TensorSpec], mismatch
 
 def _span(model: Model, buffer: models.DataBuffer, spec: TensorSpec) -> Span:
     needed = model.needed_bytes[spec]
+    span = buffer.span
+    if span is not None and buffer.n_bytes >= needed == span.n_bytes and buffer.address == span.address:
+        block = span.block
+        if block is not None and block.is_live and block.device == model.context.device.id:
+            return span
     if buffer.n_bytes < needed:
         raise AclError(
             PROCESS.settings.buffer_size_code,
@@ -251,4 +256,5 @@ def _span(model: Model, buffer: models.DataBuffer, spec: TensorSpec) -> Span:
         raise AclError(Code.RT_PARAM_INVALID, f"{spec.name} of {model} is at {buffer.address:#x}: {why}")
     if span.block is not None and span.block.device != model.context.device.id:
         raise AclError(Code.RT_PARAM_INVALID, f"{spec.name} of {model} is in {span.block}")
+    buffer.span = span
     return span

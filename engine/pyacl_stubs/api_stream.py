@@ -140,7 +140,8 @@ def _new_event(flag: int) -> int:
 
 
 def _event(handle: int) -> Event:
-    return PROCESS.get(handle, Event, Code.RT_INVALID_HANDLE)
+    event = PROCESS.handles.get(handle)
+    return event if type(event) is Event else PROCESS.get(handle, Event, Code.RT_INVALID_HANDLE)
 
 
 @entry("acl.rt.destroy_event")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from engine.pyacl_stubs.codes import AclError
-from engine.pyacl_stubs.process import FORKED, PROCESS
+from engine.pyacl_stubs.process import PROCESS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,7 +54,7 @@ def entry(name: str, failed: Failed = only_code, needs_init: bool = True) -> Cal
             if tuple(map(type, args)) != kinds:
                 args = _converted(name, args, kinds, n_required)
             try:
-                if needs_init and (PROCESS.state != "ready" or FORKED.is_child):
+                if not PROCESS.is_open and needs_init:
                     PROCESS.check_ready()
                 if PROCESS.faults is not None:
                     PROCESS.faults.before(name)

@@ -69,18 +69,19 @@ class Block:
         return f"{where} {self.address:#x} of {self.n_bytes} bytes"
 
 
-@dataclass(slots=True)
 class Span:
-    """Bytes that a call names: inside a block, or in memory that the simulator does not know (pageable)."""
+    """Bytes that a call names: inside a block, or in memory that the simulator does not know (pageable).
 
-    address: int
-    n_bytes: int
-    block: Block | None
+    real : where the bytes are in this process
+    """
 
-    @property
-    def real(self) -> int:
-        """Where the bytes are in this process."""
-        return self.address if self.block is None else self.block.real + self.address - self.block.address
+    __slots__ = ("address", "block", "n_bytes", "real")
+
+    def __init__(self, address: int, n_bytes: int, block: Block | None) -> None:
+        self.address = address
+        self.n_bytes = n_bytes
+        self.block = block
+        self.real = address if block is None else block.real + address - block.address
 
     @property
     def is_pinned(self) -> bool:
@@ -251,13 +252,19 @@ def copy(dst: Span, src: Span, n_bytes: int, hold_gil: bool = False) -> None:
 
     Pageable memory is reached through the kernel, which reports a bad address instead of crashing.
     """
-    dst.check_live()
-    src.check_live()
-    if src.block is None and dst.block is not None:
+    to, source = dst.block, src.block
+    if source is None and to is not None:
+        dst.check_live()
         _move_checked(_libc.process_vm_readv, dst.real, src.real, n_bytes)
-    elif dst.block is None and src.block is not None:
+        return
+    if to is None and source is not None:
+        src.check_live()
         _move_checked(_libc.process_vm_writev, src.real, dst.real, n_bytes)
-    elif hold_gil or n_bytes <= SMALL_COPY_BYTES:
+        return
+    if (to is not None and not to.is_live) or (source is not None and not source.is_live):
+        dst.check_live()
+        src.check_live()
+    if hold_gil or n_bytes <= SMALL_COPY_BYTES:
         _memmove_holding_gil(dst.real, src.real, n_bytes)
     else:
         _memmove(dst.real, src.real, n_bytes)

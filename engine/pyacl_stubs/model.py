@@ -60,7 +60,9 @@ class Model:
         om = self.om
         #: What the description lists: with dynamic batch one input more.
         self.inputs = (*om.inputs, DYNAMIC_INPUT_SPEC) if om.is_dynamic else om.inputs
-        self.needed_bytes = {spec: tensor_bytes(spec, om) for spec in (*self.inputs, *om.outputs)}
+        self.needed_bytes: dict[TensorSpec, int] = {
+            spec: tensor_bytes(spec, om) for spec in (*self.inputs, *om.outputs)
+        }
 
     def __str__(self) -> str:
         return f"model {self.id} of device {self.context.device.id}"
@@ -86,6 +88,8 @@ class DataBuffer:
     origin: str
     address: int
     n_bytes: int
+    #: The memory as the latest execution found it; holds as long as its block lives and the address is the same.
+    span: Span | None = None
 
     def __str__(self) -> str:
         return f"data buffer {self.handle:#x}"

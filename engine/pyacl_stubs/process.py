@@ -55,6 +55,7 @@ class Context:
     streams: set[Stream] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.chip = self.device.chip
         self.default_stream = Stream(self, 0, self.origin)
         self.streams.add(self.default_stream)
 
@@ -82,6 +83,8 @@ class Process:
             device.chip.close()
         self.pid = os.getpid()
         self.state = "new"
+        #: Between init and finalize, and not in a forked child: what each call asks first.
+        self.is_open = False
         self.settings = Settings()
         self.reports = ReportLog()
         self.devices: dict[int, Device] = {}
@@ -94,6 +97,8 @@ class Process:
         self._next_handle = itertools.count(HANDLE_BASE, 64)
         self._next_model_id = itertools.count(1)
         self.models: dict[int, Any] = {}
+        #: Copies that were checked, see `api_memory`: valid as long as their blocks live.
+        self.copies: dict[tuple[int, ...], Any] = {}
         #: The race check of strict mode.
         self.races: Races | None = None
         #: Callback threads by their id.
@@ -126,6 +131,7 @@ class Process:
         self._speeds = parse_speeds(settings.speeds)
         self.chips = {i: self._new_chip(i) for i in range(settings.n_devices)}
         self.state = "ready"
+        self.is_open = True
 
     def _new_chip(self, device_id: int) -> Chip:
         settings, profile = self.settings, self.profile
@@ -140,6 +146,7 @@ class Process:
         for chip in self.chips.values():
             chip.close()
         self.state = "finalized"
+        self.is_open = False
 
     def profile_named(self, name: str) -> Profile:
         """A profile, read once."""
@@ -153,8 +160,7 @@ class Process:
         if self.state != "ready":
             after = " after acl.finalize" if self.state == "finalized" else " before acl.init"
             raise AclError(Code.UNINITIALIZE, f"called{after}")
-        if FORKED.is_child and self.pid != os.getpid():
-            self.check_not_forked()
+        self.check_not_forked()
 
     def check_not_forked(self) -> None:
         """Raise AclError in a child of a process that had initialised pyACL."""
@@ -167,15 +173,15 @@ class Process:
     def context(self) -> Context:
         """The calling thread's context. Raises AclError 107002 without one, or what the chip is lost with."""
         context = self.thread.context
+        if context is not None and context.is_live and not context.chip.lost_code:
+            return context
         if context is None:
             raise AclError(
                 Code.RT_CONTEXT_NULL, "this thread has no context: call acl.rt.set_context or set_device first"
             )
         if not context.is_live:
             raise AclError(Code.RT_CONTEXT_NULL, f"{context} (created at {context.origin}) is destroyed")
-        if context.device.chip.lost_code:
-            raise Outcome(context.device.chip.lost_code, f"device {context.device.id} is lost")
-        return context
+        raise Outcome(context.chip.lost_code, f"device {context.device.id} is lost")
 
     # --- handles -------------------------------------------------------------------------------------------------
     def new_handle(self) -> int:
@@ -250,17 +256,12 @@ class Process:
             self.reports.add(Report(call, caller(), code, text))
 
 
-class _Forked:
-    """Whether this process was forked since the module was imported: the pid is only compared then."""
-
-    is_child = False
-
-    def mark(self) -> None:
-        """Called in every forked child."""
-        self.is_child = True
-
-
-FORKED = _Forked()
-os.register_at_fork(after_in_child=FORKED.mark)
-
 PROCESS = Process()
+
+
+def _mark_forked() -> None:
+    """The state of a forked child is its parent's: `check_ready` compares the pid from here on."""
+    PROCESS.is_open = False
+
+
+os.register_at_fork(after_in_child=_mark_forked)

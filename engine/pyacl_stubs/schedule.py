@@ -32,8 +32,11 @@ class Lane:
 
     def reserve(self, ready_ns: int, duration_ns: int, now_ns: int) -> int:
         """Take the first free `duration_ns` at or after `ready_ns`; its start."""
-        self._forget_before(now_ns)
         starts, ends = self._starts, self._ends
+        if ends and ends[-1] == ready_ns:  # the usual case: right behind the last
+            ends[-1] = ready_ns + duration_ns
+            return ready_ns
+        self._forget_before(now_ns)
         at = bisect_left(ends, ready_ns)
         start_ns = ready_ns
         while at < len(starts) and starts[at] < start_ns + duration_ns:
@@ -51,8 +54,8 @@ class Lane:
             self._ends.insert(at, end_ns)
 
     def _forget_before(self, now_ns: int) -> None:
-        n_past = bisect_left(self._ends, now_ns)
-        if n_past:
+        if self._ends and self._ends[0] < now_ns:
+            n_past = bisect_left(self._ends, now_ns)
             del self._starts[:n_past]
             del self._ends[:n_past]
 
@@ -80,8 +83,11 @@ class Task:
     def finish(self) -> None:
         """Have this effect and all before it done when this returns. The caller has waited for the time."""
         if not self.is_done:
-            for task in self._unfinished():
-                task._run()
+            if all(task.is_done for task in self.before):
+                self._run()
+            else:
+                for task in self._unfinished():
+                    task._run()
 
     def _unfinished(self) -> list[Task]:
         """This task and those it stands on that are not done, in an order that respects that."""
@@ -188,18 +194,22 @@ class Schedule:
 
     def queue_task(self, task: Task, lane: Lane, duration_ns: int, placed: Callable[[Task], None]) -> None:
         """Queue work that occupies a lane. `placed` is called once its times are known."""
+        with self._lock:
+            if task.stream.is_held:
+                task.stream.parked.append(partial(self._place_task, task, lane, duration_ns, placed))
+            else:
+                self._place_task(task, lane, duration_ns, placed, self._now_ns())
 
-        def place(now_ns: int) -> None:
-            stream = task.stream
-            ready_ns = max(now_ns, stream.tail_ns)
-            task.start_ns = lane.reserve(ready_ns, duration_ns, now_ns)
-            task.end_ns = stream.tail_ns = task.start_ns + duration_ns
-            task.before = stream.pending_tasks()
-            stream.joined.clear()
-            stream.last = task
-            placed(task)
-
-        self._place_or_park(task.stream, place)
+    @staticmethod
+    def _place_task(task: Task, lane: Lane, duration_ns: int, placed: Callable[[Task], None], now_ns: int) -> None:
+        stream = task.stream
+        ready_ns = now_ns if now_ns > stream.tail_ns else stream.tail_ns
+        task.start_ns = start_ns = lane.reserve(ready_ns, duration_ns, now_ns)
+        task.end_ns = stream.tail_ns = start_ns + duration_ns
+        task.before = stream.pending_tasks()
+        stream.joined.clear()
+        stream.last = task
+        placed(task)
 
     def queue_record(self, record: Record, stream: Stream) -> None:
         """Give `record` the time at which everything queued so far is complete."""

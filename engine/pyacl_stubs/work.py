@@ -15,7 +15,9 @@ def stream_of(handle: int, context: Context) -> Stream:
     """The stream of a handle, 0 being the default one. Raises AclError 107003 where it is another context's."""
     if handle == 0:
         return context.default_stream
-    stream = PROCESS.get(handle, Stream, Code.RT_INVALID_HANDLE)
+    stream = PROCESS.handles.get(handle)
+    if type(stream) is not Stream:
+        stream = PROCESS.get(handle, Stream, Code.RT_INVALID_HANDLE)
     if stream.context is not context:
         raise AclError(
             Code.RT_STREAM_CONTEXT,
@@ -72,6 +74,8 @@ def record_on(stream: Stream) -> Record:
 def wait_for(record: Record, chip: Chip, timeout_ms: int = -1) -> bool:
     """Block until the record's time has come and its effects are done; False at the timeout. Releases the GIL."""
     clock = PROCESS.clock
+    if record.time_ns is not None and record.time_ns <= clock.now_ns() and not chip.lost_code:
+        return _is_reached(record)
     limit_ns = None if timeout_ms < 0 else clock.now_ns() + timeout_ms * 1_000_000
     while not PROCESS.schedule.wait_known(record, _slice_s(timeout_ms)):
         check_alive(chip)
@@ -84,6 +88,11 @@ def wait_for(record: Record, chip: Chip, timeout_ms: int = -1) -> bool:
         return False
     clock.wait_until(record.time_ns)
     check_alive(chip)
+    return _is_reached(record)
+
+
+def _is_reached(record: Record) -> bool:
+    """True, once the effects before the record are done too."""
     record.finish()
     if PROCESS.races is not None:
         PROCESS.races.on_host_wait(record)
