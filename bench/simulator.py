@@ -35,7 +35,7 @@ from typing import Any
 import click
 import numpy as np
 
-#: (batch, chips, profile): the main job's batch sizes; the profile only sets how fast the chips are. No chips: without waits.
+#: (batch, chips, profile): the main job's batch sizes; the profile only sets how fast the chips are; 0 chips: no waits.
 CONFIGURATIONS = (
     (16, 4, "squeezenet1_1-310"),
     (16, 4, "resnext101_32x8d-310"),
@@ -142,8 +142,8 @@ def main(repeats: int, seconds: float, one: str | None) -> None:
     for (batch, n_chips, profile), values in found.items():
         median = statistics.median(values)
         spread = (max(values) - min(values)) / median
-        row = f"| {batch} | {n_chips or 'no waits'} | {profile} | {1e6 * median:.1f} | {1e5 * median:.1f} | {100 * spread:.0f} % |"
-        click.echo(row)
+        figures = f"{1e6 * median:.1f} | {1e5 * median:.1f} | {100 * spread:.0f} %"
+        click.echo(f"| {batch} | {n_chips or 'no waits'} | {profile} | {figures} |")
 
 
 if __name__ == "__main__":

@@ -43,9 +43,10 @@ def configure(settings: Settings) -> None:
 
 def install() -> None:
     """Make ``import acl`` give the simulator in this process."""
-    from engine.pyacl_stubs import acl, mdl, rt, util
+    from engine.pyacl_stubs import acl, mdl, missing, rt, util
 
     sys.modules.update({"acl": acl, "acl.mdl": mdl, "acl.rt": rt, "acl.util": util})
+    sys.modules.update({f"acl.{name}": getattr(acl, name) for name in missing.MODULES})
 
 
 def reports() -> list[Report]:

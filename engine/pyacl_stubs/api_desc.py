@@ -200,6 +200,36 @@ def get_dynamic_hw(desc: int, index: int, /) -> tuple[Dims, int]:
     return {"hwCount": 0, "hw": []}, SUCCESS
 
 
+@entry("acl.mdl.get_input_dynamic_gear_count", with_zero)
+def get_input_dynamic_gear_count(desc: int, index: int, /) -> tuple[int, int]:
+    """Gears of dynamic dims: the simulator has none. index : -1"""
+    _model(desc)
+    return 0, SUCCESS
+
+
+@entry("acl.mdl.get_input_dynamic_dims", lambda code: ([], code))
+def get_input_dynamic_dims(desc: int, index: int, gear_count: int, /) -> tuple[list[Dims], int]:
+    """Dynamic dims of each gear: the simulator has none."""
+    _model(desc)
+    return [], SUCCESS
+
+
+@entry("acl.mdl.set_input_dynamic_dims")
+def set_input_dynamic_dims(model_id: int, dataset: int, index: int, dims: Any, /) -> int:
+    """Choose dynamic dims: no model of the simulator has any."""
+    model, _ = model_of(model_id, PROCESS.context()), dataset_of(dataset)
+    if not isinstance(dims, dict):
+        raise TypeError(f"acl.mdl.set_input_dynamic_dims() argument 4 must be dict, not {type(dims).__name__}")
+    raise AclError(Code.MODEL_NOT_DYNAMIC, f"{model} has no dynamic dims")
+
+
+@entry("acl.mdl.set_dynamic_hw_size")
+def set_dynamic_hw_size(model_id: int, dataset: int, index: int, height: int, width: int, /) -> int:
+    """Choose an image size: no model of the simulator has several."""
+    model, _ = model_of(model_id, PROCESS.context()), dataset_of(dataset)
+    raise AclError(Code.MODEL_NOT_DYNAMIC, f"{model} has no dynamic image sizes")
+
+
 @entry("acl.mdl.set_dynamic_batch_size")
 def set_dynamic_batch_size(model_id: int, dataset: int, index: int, batch: int, /) -> int:
     """Choose the gear of the next execute on this dataset."""

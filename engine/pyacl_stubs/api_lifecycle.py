@@ -131,6 +131,32 @@ def get_device_count() -> tuple[int, int]:
     return len(PROCESS.chips), SUCCESS
 
 
+@entry("acl.rt.query_device_status", with_zero)
+def query_device_status(device_id: int, /) -> tuple[int, int]:
+    """0: the device is well; 1: it is lost."""
+    return int(bool(_chip(device_id).lost_code)), SUCCESS
+
+
+@entry("acl.rt.get_last_error", needs_init=False)
+def get_last_error(level: int, /) -> int:
+    """Code of the calling thread's last failure, which this forgets; 0 without one. level : 0, of the thread"""
+    code = _last_error(level)
+    PROCESS.thread.code = SUCCESS
+    return code
+
+
+@entry("acl.rt.peek_at_last_error", needs_init=False)
+def peek_at_last_error(level: int, /) -> int:
+    """The same without forgetting it."""
+    return _last_error(level)
+
+
+def _last_error(level: int) -> int:
+    if level != 0:
+        raise AclError(Code.INVALID_PARAM, f"level {level}: only 0, the calling thread's, is there")
+    return PROCESS.thread.code
+
+
 @entry("acl.rt.get_run_mode", with_zero)
 def get_run_mode() -> tuple[int, int]:
     """1: the program runs on the host of a PCIe card."""

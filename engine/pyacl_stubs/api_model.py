@@ -33,13 +33,13 @@ from engine.pyacl_stubs.work import (
 @entry("acl.mdl.load_from_file", with_zero)
 def load_from_file(path: str, /) -> tuple[int, int]:
     """Load an .om into the current context."""
-    return _load(_read(path)), SUCCESS
+    return load(read_file(path)), SUCCESS
 
 
 @entry("acl.mdl.load_from_mem", with_zero)
 def load_from_mem(model_ptr: int, size: int, /) -> tuple[int, int]:
     """Load an .om that lies in host memory."""
-    return _load(_read_memory(model_ptr, size)), SUCCESS
+    return load(read_memory(model_ptr, size)), SUCCESS
 
 
 @entry("acl.mdl.load_from_file_with_mem", with_zero)
@@ -47,7 +47,7 @@ def load_from_file_with_mem(
     path: str, work_ptr: int, work_size: int, weight_ptr: int, weight_size: int, /
 ) -> tuple[int, int]:
     """Load an .om; its memory on the device is the caller's where the pointers are not 0."""
-    return _load(_read(path), (work_ptr, work_size), (weight_ptr, weight_size)), SUCCESS
+    return load(read_file(path), (work_ptr, work_size), (weight_ptr, weight_size)), SUCCESS
 
 
 @entry("acl.mdl.load_from_mem_with_mem", with_zero)
@@ -55,13 +55,13 @@ def load_from_mem_with_mem(
     model_ptr: int, size: int, work_ptr: int, work_size: int, weight_ptr: int, weight_size: int, /
 ) -> tuple[int, int]:
     """The same from host memory."""
-    return _load(_read_memory(model_ptr, size), (work_ptr, work_size), (weight_ptr, weight_size)), SUCCESS
+    return load(read_memory(model_ptr, size), (work_ptr, work_size), (weight_ptr, weight_size)), SUCCESS
 
 
 @entry("acl.mdl.query_size", lambda code: (0, 0, code))
 def query_size(path: str, /) -> tuple[int, int, int]:
     """Bytes of work and weight memory on the device."""
-    return *_sizes(_read(path)), SUCCESS
+    return *_sizes(read_file(path)), SUCCESS
 
 
 def _sizes(om: Om) -> tuple[int, int]:
@@ -69,7 +69,8 @@ def _sizes(om: Om) -> tuple[int, int]:
     return WORK_BYTES + tensors, max(1 << 20, len(om.payload))
 
 
-def _read(path: str) -> Om:
+def read_file(path: str) -> Om:
+    """The .om of a file. Raises AclError."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -77,7 +78,8 @@ def _read(path: str) -> Om:
     return _parse(data, path)
 
 
-def _read_memory(address: int, size: int) -> Om:
+def read_memory(address: int, size: int) -> Om:
+    """The .om that lies in host memory. Raises AclError."""
     if not address or size <= 0:
         raise AclError(Code.INVALID_PARAM, f"no model at {address:#x} of {size} bytes")
     if PROCESS.chip_of(address) is not None:
@@ -101,7 +103,8 @@ def _parse(data: bytes, name: str) -> Om:
     return om
 
 
-def _load(om: Om, work: tuple[int, int] = (0, 0), weight: tuple[int, int] = (0, 0)) -> int:
+def load(om: Om, work: tuple[int, int] = (0, 0), weight: tuple[int, int] = (0, 0)) -> int:
+    """Load into the current context; the model's id. work, weight : (address, bytes) of the caller's, 0 for none"""
     context = PROCESS.context()
     needed = _sizes(om)
     origin = PROCESS.origin()
@@ -235,7 +238,19 @@ def _spans(model: Model, dataset: Dataset, specs: Sequence[TensorSpec], mismatch
             f" ({DYNAMIC_INPUT} among them)" if model.om.is_dynamic and mismatch == Code.MODEL_INPUT_NOT_MATCH else ""
         )
         raise AclError(mismatch, f"{dataset} has {len(dataset.buffers)} buffers, {model} needs {len(specs)}{extra}")
+    if dataset.shapes:
+        _check_shapes(model, dataset, specs)
     return [_span(model, buffer, spec) for buffer, spec in zip(dataset.buffers, specs, strict=True)]
+
+
+def _check_shapes(model: Model, dataset: Dataset, specs: Sequence[TensorSpec]) -> None:
+    """Raise AclError where a tensor description says another shape than the model has: there are no dynamic shapes."""
+    for index, shape in dataset.shapes.items():
+        dims = specs[index].dims
+        if len(shape) != len(dims) or any(-1 != has != needs != -1 for has, needs in zip(shape, dims, strict=True)):
+            raise AclError(
+                Code.GE_SHAPE_INVALID, f"{specs[index].name} of {model} is {list(dims)}, its description {list(shape)}"
+            )
 
 
 def _span(model: Model, buffer: models.DataBuffer, spec: TensorSpec) -> Span:

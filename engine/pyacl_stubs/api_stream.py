@@ -13,6 +13,7 @@ from engine.pyacl_stubs.work import raise_first_error, record_on, stream_of, wai
 #: Flags of create_event_with_flag: synchronise, stream wait, time line; they may be joined.
 TIME_LINE = 0x8
 EVENT_FLAGS = 0x1F
+LEAST_PRIORITY = 7
 NS_PER_MS = 1_000_000
 
 
@@ -41,8 +42,8 @@ def create_stream() -> tuple[int, int]:
 @entry("acl.rt.create_stream_with_config", with_zero)
 def create_stream_with_config(priority: int, flag: int, /) -> tuple[int, int]:
     """A stream with a priority, which one compute queue has no use for."""
-    if not 0 <= priority <= 7:
-        raise AclError(Code.INVALID_PARAM, f"priority {priority} is not 0..7")
+    if not 0 <= priority <= LEAST_PRIORITY:
+        raise AclError(Code.INVALID_PARAM, f"priority {priority} is not 0..{LEAST_PRIORITY}")
     return _new_stream(priority), SUCCESS
 
 
@@ -104,6 +105,24 @@ def _synchronize_stream(handle: int, timeout_ms: int) -> None:
 def _check_timeout(timeout_ms: int) -> None:
     if timeout_ms < -1 or timeout_ms == 0:
         raise AclError(Code.INVALID_PARAM, f"a timeout is -1 or positive, got {timeout_ms}")
+
+
+@entry("acl.rt.stream_query", with_zero)
+def stream_query(stream: int, /) -> tuple[int, int]:
+    """0: everything queued in the stream is complete; 1: not yet."""
+    context = PROCESS.context()
+    known = stream_of(stream, context)
+    is_busy = known.is_held or PROCESS.clock.now_ns() < known.tail_ns
+    if not is_busy:
+        wait_for(record_on(known), context.chip)
+    return int(is_busy), SUCCESS
+
+
+@entry("acl.rt.device_get_stream_priority_range", lambda code: (0, 0, code))
+def device_get_stream_priority_range() -> tuple[int, int, int]:
+    """Least and greatest priority: the smaller the number, the higher."""
+    PROCESS.context()
+    return LEAST_PRIORITY, 0, SUCCESS
 
 
 @entry("acl.rt.synchronize_device")

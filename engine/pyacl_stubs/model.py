@@ -103,6 +103,9 @@ class Dataset:
     origin: str
     buffers: list[DataBuffer] = field(default_factory=list)
     batch: int = 0
+    #: By index of the buffer: the shape that a tensor description gave it, and that description's handle.
+    shapes: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    descs: dict[int, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"dataset {self.handle:#x}"

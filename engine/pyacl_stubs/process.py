@@ -68,6 +68,7 @@ class _PerThread(threading.local):
 
     context: Context | None = None
     message: str | None = None
+    code: int = 0
 
 
 class Process:
@@ -247,6 +248,7 @@ class Process:
     def record_failure(self, call: str, error: AclError) -> None:
         """Keep the message of a failed call for get_recent_err_msg; strict mode reports it."""
         self.thread.message = f"{call}: {error.reason} [{error.code}]"
+        self.thread.code = error.code
         if self.settings.is_strict and not isinstance(error, Outcome):
             self.reports.add(Report(call, caller(), error.code, error.reason))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.pyacl_stubs import missing
 from engine.pyacl_stubs.api_callback import (
     launch_callback,
     process_report,
@@ -15,7 +16,10 @@ from engine.pyacl_stubs.api_lifecycle import (
     get_device,
     get_device_count,
     get_device_utilization_rate,
+    get_last_error,
     get_run_mode,
+    peek_at_last_error,
+    query_device_status,
     reset_device,
     set_context,
     set_device,
@@ -42,12 +46,14 @@ from engine.pyacl_stubs.api_stream import (
     create_stream_with_config,
     destroy_event,
     destroy_stream,
+    device_get_stream_priority_range,
     event_elapsed_time,
     query_event,
     query_event_status,
     query_event_wait_status,
     record_event,
     reset_event,
+    stream_query,
     stream_wait_event,
     synchronize_device,
     synchronize_event,
@@ -65,6 +71,7 @@ __all__ = [
     "destroy_context",
     "destroy_event",
     "destroy_stream",
+    "device_get_stream_priority_range",
     "event_elapsed_time",
     "free",
     "free_host",
@@ -72,6 +79,7 @@ __all__ = [
     "get_device",
     "get_device_count",
     "get_device_utilization_rate",
+    "get_last_error",
     "get_mem_info",
     "get_run_mode",
     "launch_callback",
@@ -85,7 +93,9 @@ __all__ = [
     "memcpy_async",
     "memset",
     "memset_async",
+    "peek_at_last_error",
     "process_report",
+    "query_device_status",
     "query_event",
     "query_event_status",
     "query_event_wait_status",
@@ -94,6 +104,7 @@ __all__ = [
     "reset_event",
     "set_context",
     "set_device",
+    "stream_query",
     "stream_wait_event",
     "subscribe_report",
     "synchronize_device",
@@ -103,3 +114,8 @@ __all__ = [
     "synchronize_stream_with_timeout",
     "unsubscribe_report",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What is not here: an AttributeError that tells why."""
+    raise missing.attribute_error("rt", name, __all__)

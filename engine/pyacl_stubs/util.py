@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.pyacl_stubs import missing
 from engine.pyacl_stubs.api_util import (
     bytes_to_ptr,
     numpy_contiguous_to_ptr,
@@ -21,3 +22,8 @@ __all__ = [
     "start_thread",
     "stop_thread",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What is not here: an AttributeError that tells why."""
+    raise missing.attribute_error("util", name, __all__)

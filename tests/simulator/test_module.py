@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import re
@@ -73,6 +74,29 @@ def test_reports_can_fail_a_script(tmp_path: Path) -> None:
     assert "leak.py:4" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "media.dvpp_malloc",
+            "acl.media.dvpp_malloc is not simulated (images and video on the chip, DVPP): "
+            "decode and resize on the host",
+        ),
+        ("rt.memcpy2d", "acl.rt.memcpy2d is a function of pyACL that is not simulated"),
+        ("rt.syncronize_stream", "pyACL has no acl.rt.syncronize_stream, did you mean 'synchronize_stream'?"),
+        ("rt.nothing_of_the_kind", "pyACL has no acl.rt.nothing_of_the_kind"),
+    ],
+)
+def test_a_function_that_is_not_there_says_so(name: str, message: str) -> None:
+    """An AttributeError, so that hasattr is False."""
+    from engine.pyacl_stubs import acl
+
+    module, _, function = name.partition(".")
+    with pytest.raises(AttributeError, match=f"^{re.escape(message)}$"):
+        getattr(getattr(acl, module), function)
+    assert not hasattr(getattr(acl, module), function)
+
+
 def test_install_makes_import_acl_give_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attributes and modules."""
     for name in ("acl", "acl.rt", "acl.mdl", "acl.util"):
@@ -82,7 +106,8 @@ def test_install_makes_import_acl_give_the_simulator(monkeypatch: pytest.MonkeyP
     from acl.rt import malloc
 
     assert acl.rt.malloc is malloc
-    for name in ("acl", "acl.rt", "acl.mdl", "acl.util"):
+    assert importlib.import_module("acl.media") is acl.media
+    for name in [name for name in sys.modules if name.partition(".")[0] == "acl"]:
         monkeypatch.delitem(sys.modules, name)
 
 
