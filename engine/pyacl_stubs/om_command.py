@@ -12,7 +12,8 @@ import click
 from engine.errors import EngineError
 from engine.presets import find_preset
 from engine.pyacl_stubs.om import Aipp, OmError, OmVariant, build_om
-from engine.pyacl_stubs.profile import load_profile
+from engine.pyacl_stubs.profile import load_profile, profile_names
+from engine.suggest import did_you_mean
 
 
 @click.command()
@@ -47,9 +48,10 @@ def main(
     Where several static batch sizes are asked for, X.om becomes X_bs1.om, X_bs4.om ...
     """
     try:
-        batches = [int(size) for size in batch.split(",")]
-        if profile:
-            load_profile(profile)
+        batches = _batches(batch)
+        _check_soc(soc, profile)
+        if aipp and fp16_input:
+            raise OmError("--aipp takes uint8 pixels, --fp16-input takes float16 tensors: use one of them")
         variant = OmVariant(
             input_dtype="float16" if fp16_input else "",
             output_dtype="float16" if fp16_output else "",
@@ -58,8 +60,32 @@ def main(
         )
         build = partial(build_om, model, soc=soc, image=_image(preset), n_classes=classes)
         _build_all(build, output, batches, dynamic_batch, variant)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from None
     except (OmError, ValueError, EngineError) as error:
         raise click.ClickException(str(error)) from None
+
+
+def _batches(text: str) -> list[int]:
+    try:
+        return [int(size) for size in text.split(",")]
+    except ValueError:
+        raise OmError(f"--batch {text!r} is no list of batch sizes such as 1,4,16") from None
+
+
+def _check_soc(soc: str, profile: str) -> None:
+    """Raise OmError unless there are rates of such a chip: the profile that is given, or one that ships."""
+    if profile:
+        has = load_profile(profile).soc
+        if has != soc:
+            raise OmError(f"--profile {profile} has the rates of an {has}, --soc is {soc}: they must be the same")
+        return
+    known = sorted({load_profile(name).soc for name in profile_names()})
+    if soc not in known:
+        raise OmError(
+            f"no profile simulates an {soc}{did_you_mean(soc, known) or ';'} known: {', '.join(known)}, "
+            "another needs --profile FILE.toml"
+        )
 
 
 def _aipp(preset: str) -> Aipp:

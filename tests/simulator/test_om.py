@@ -167,10 +167,33 @@ def test_the_command_makes_one_file_per_batch(tmp_path: Path) -> None:
     assert (om.is_dynamic, om.gears, om.inputs[0].dtype) == (True, (1, 4), "float16")
 
 
-@pytest.mark.parametrize("arguments", [["--batch", "x"], ["--batch", "0"], ["--profile", "nonsense"]])
-def test_the_command_refuses_nonsense(tmp_path: Path, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--batch x", "--batch 'x' is no list of batch sizes such as 1,4,16"),
+        ("--batch 0", "batch sizes must be positive and different, got 0"),
+        ("--profile nonsense", "no profile 'nonsense'"),
+        ("--aipp --fp16-input", "--aipp takes uint8 pixels, --fp16-input takes float16 tensors: use one of them"),
+        (
+            "--soc Ascend311",
+            "no profile simulates an Ascend311, did you mean 'Ascend310'? known: Ascend310, Ascend310P3, "
+            "another needs --profile FILE.toml",
+        ),
+        (
+            "--profile resnext101_32x8d-310p3",
+            "--profile resnext101_32x8d-310p3 has the rates of an Ascend310P3, --soc is Ascend310: "
+            "they must be the same",
+        ),
+        ("-o nowhere/X.om", "cannot write nowhere/X.om.partial: No such file or directory"),
+    ],
+)
+def test_the_command_refuses_nonsense(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, message: str
+) -> None:
     """An exit status, one line, no file."""
-    result = CliRunner().invoke(om_command, ["fingerprint", *arguments, "-o", str(tmp_path / "X.om")])
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(om_command, ["fingerprint", "-o", "X.om", *arguments.split()])
     assert result.exit_code == 1
-    assert result.output.startswith("Error: ")
+    assert result.output.startswith(f"Error: {message}")
+    assert result.output.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
