@@ -14,13 +14,15 @@ I32 = npt.NDArray[np.int32]
 
 TOP = 5
 PENDING, SCORED, NAN, FAILED = 0, 1, 2, 3
+#: Rank of a sample that has scores and no label.
+UNRANKED = -1
 
 
 @dataclass
 class Predictions:
     """The result for each sample, in sample order.
 
-    ranks      : (n,) int32, 1 = right at first; 0 where the sample failed or its scores hold a NaN
+    ranks      : (n,) int32, 1 = right at first; 0 where the sample failed or its scores hold a NaN; UNRANKED
     top_ids    : (n, 5) int32, classes of the model, best first; -1 where there is none
     top_logits : (n, 5) float32
     states     : (n,) uint8, PENDING, SCORED, NAN or FAILED
@@ -50,7 +52,7 @@ class Predictions:
 class Collector:
     """Scores slots.
 
-    labels : (n,) int32, the true class of each sample as a column of the model's output
+    labels : (n,) int32, the true class of each sample as a column of the model's output; below 0: not known
     """
 
     labels: I32
@@ -68,7 +70,10 @@ class Collector:
         ranks = np.empty(n, np.int32)
         top_ids = np.empty((n, TOP), np.int32)
         top_logits = np.empty((n, TOP), np.float32)
-        rank_rows(outputs, self.labels[samples], ranks, top_ids, top_logits)
+        columns = self.labels[samples]
+        is_unknown = columns < 0
+        rank_rows(outputs, np.where(is_unknown, 0, columns).astype(np.int32), ranks, top_ids, top_logits)
+        ranks[is_unknown & (ranks > 0)] = UNRANKED  # any column's rank tells whether there is a NaN
         self.n_top1 += int(np.count_nonzero(ranks == 1))
         kept = self.predictions
         is_new = kept.states[samples] == PENDING
@@ -77,7 +82,7 @@ class Collector:
         kept.ranks[new] = ranks[is_new]
         kept.top_ids[new] = top_ids[is_new]
         kept.top_logits[new] = top_logits[is_new]
-        kept.states[new] = np.where(ranks[is_new] > 0, SCORED, NAN)
+        kept.states[new] = np.where(ranks[is_new] != 0, SCORED, NAN)
 
     def fail(self, sample: int, reason: str) -> None:
         """The sample could not be decoded."""

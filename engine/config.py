@@ -66,6 +66,7 @@ class RunConfig:
     resume: bool = False
     stall_timeout: float = 60.0
     image_timeout: float = 20.0
+    no_labels: bool = False
 
 
 def for_publishing(config: RunConfig) -> RunConfig:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import DataError
+from engine.errors import ConfigError, DataError
 from engine.labels.files import LabelFile, read_label_file
 from engine.labels.folders import classes_of_folders
 from engine.listing import Listing, find_samples
@@ -18,12 +18,16 @@ from engine.sources.images import ImageStore
 
 I32 = npt.NDArray[np.int32]
 
+#: Class of every sample of a run without labels.
+UNLABELLED = -1
+
 
 @dataclass(frozen=True)
 class DataIndex:
     """All samples of a data set, in natural order.
 
-    labels : (n,) int32, the class of each sample        store : how a decoder gets at the samples
+    labels : (n,) int32, the class of each sample, or UNLABELLED for all
+    store  : how a decoder gets at the samples
     notes  : what the user must know of the labels, one line each
     """
 
@@ -35,18 +39,34 @@ class DataIndex:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def is_labelled(self) -> bool:
+        """The classes are known, so the run has an accuracy."""
+        return len(self) == 0 or int(self.labels[0]) != UNLABELLED
+
+    def columns(self, offset: int) -> I32:
+        """(n,) int32, each sample's class as a column of the model's output; UNLABELLED where there are no classes."""
+        return (self.labels + offset).astype(np.int32) if self.is_labelled else self.labels
+
     def first(self, n: int) -> DataIndex:
         """The first `n` samples."""
         names = (self.names.name(i) for i in range(min(n, len(self))))
         return replace(self, names=NameTable.of(self.names.root, names), labels=self.labels[:n])
 
 
-def read_index(data: Path, labels: Path | None) -> DataIndex:
+def read_index(data: Path, labels: Path | None, no_labels: bool = False) -> DataIndex:
     """Index of the samples at `data` with their classes; DataError for what is none.
 
     data   : a folder of images or tensors, class folders of them, an .info file, a packed file
     labels : the label file; None where the data carry their labels or lie in class folders
+    no_labels : leave the classes unknown, whatever the data carry; only ever on request, so that a forgotten label file
+                does not cost the accuracy
     """
+    if no_labels:
+        if labels is not None:
+            raise ConfigError(f"--labels {labels} and --no-labels contradict each other: leave one of them out")
+        listing = find_samples(data, is_labelled=False)
+        return _index(listing, np.full(len(listing.names), UNLABELLED, np.int32))
     listing = find_samples(data, is_labelled=labels is not None)
     if labels is not None:
         file = read_label_file(labels)
@@ -59,7 +79,7 @@ def read_index(data: Path, labels: Path | None) -> DataIndex:
         return _index(listing, np.array([classes[folder] for folder in folders], np.int32), notes)
     raise DataError(
         f"{data} holds {len(listing.names)} {listing.store.plural} without class folders: "
-        "give their classes with --labels FILE"
+        "give their classes with --labels FILE, or ask for a run without accuracy by --no-labels"
     )
 
 

@@ -206,7 +206,7 @@ class Journal:
         kept.ranks[new] = np.frombuffer(ranks, "<i4").reshape(len(new))
         kept.top_ids[new] = np.frombuffer(top_ids, "<i4").reshape(len(new), TOP)
         kept.top_logits[new] = np.frombuffer(top_logits, "<f4").reshape(len(new), TOP)
-        kept.states[new] = np.where(kept.ranks[new] > 0, states.SCORED, states.NAN)
+        kept.states[new] = np.where(kept.ranks[new] != 0, states.SCORED, states.NAN)
         self._is_kept[new] = True
 
 

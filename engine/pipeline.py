@@ -11,8 +11,6 @@ from functools import partial
 from itertools import pairwise
 from types import FrameType
 
-import numpy as np
-
 from engine.arena import Arena, allocate, create_arena_fd
 from engine.backends.base import DeviceJob
 from engine.collector import Collector
@@ -179,7 +177,7 @@ def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Aren
     offset = label_offset(opened.n_classes, plan.label_offset)
     n_positions = len(plan.index) * plan.repeat
     ledger = Ledger(n_positions, layout.n_slots, layout.images_per_slot)
-    collector = plan.stand_ins.collector((plan.index.labels + offset).astype(np.int32))
+    collector = plan.stand_ins.collector(plan.index.columns(offset))
     restored = watcher.journal.restore(ledger, collector) if watcher.journal is not None else Totals()
     tally = RunTally.of(plan.device_job.devices)
     tally.trace = Trace() if plan.device_job.is_traced else None

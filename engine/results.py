@@ -43,7 +43,7 @@ class Report:
 
     @property
     def accuracy(self) -> dict[str, float] | None:
-        """Top-1..Top-5 over all samples; None where the device computes nothing."""
+        """Top-1..Top-5 over all samples; None where the device computes nothing, or without labels."""
         accuracy: dict[str, float] | None = self.document["accuracy"]
         return accuracy
 
@@ -80,6 +80,7 @@ def make_report(
     sizes = stages.Sizes(opened.batch, layout.images_per_slot, layout.n_slots, config.workers or 1)
     verdict = verdict_of(tally, _setting(config, model, outcome, sizes))
     balance = stages.devices_document(stages.whole(tally))
+    has_accuracy = config.backend != "null" and index.is_labelled
     n_failed_images = int(np.count_nonzero(predictions.states == FAILED))
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -98,6 +99,7 @@ def make_report(
         "dataset": {
             "sha256": fingerprint.data_sha256(index),
             "n_images": len(index),
+            "is_labelled": index.is_labelled,
             "repeat": outcome.n_positions // len(index),
             "n_samples": outcome.n_positions,
             "n_scored": outcome.n_scored,
@@ -107,10 +109,8 @@ def make_report(
             "n_nan_images": int(np.count_nonzero(predictions.states == NAN)),
             "n_inconsistent": outcome.collector.n_inconsistent,
         },
-        "accuracy": None if config.backend == "null" else _accuracy(predictions, len(index)),
-        "accuracy_of_scored": None
-        if config.backend == "null"
-        else _accuracy(predictions, len(index) - n_failed_images),
+        "accuracy": _accuracy(predictions, len(index)) if has_accuracy else None,
+        "accuracy_of_scored": _accuracy(predictions, len(index) - n_failed_images) if has_accuracy else None,
         "throughput": {
             "end_to_end_per_s": tally.end_to_end_per_s,
             "interface_per_s": interface_per_s,
@@ -140,7 +140,7 @@ def write(report: Report, index: DataIndex, outcome: Outcome) -> None:
         remove_dumps(out)
     predictions = outcome.collector.predictions
     atomic_write(out / "predictions.csv", predictions_csv(index, predictions).encode("utf-8", "surrogateescape"))
-    if config.backend != "null":
+    if report.accuracy is not None:
         guide = guide_result(predictions, outcome.opened.n_classes)
         atomic_write(out / "result.json", json.dumps(guide).encode())
     for number, chip in outcome.tally.chips.items():
@@ -151,7 +151,10 @@ def write(report: Report, index: DataIndex, outcome: Outcome) -> None:
 
 
 def predictions_csv(index: DataIndex, predictions: Predictions) -> str:
-    """One row per image in sample order; columns `CSV_COLUMNS`, five values separated by blanks."""
+    """One row per image in sample order; columns `CSV_COLUMNS`, five values separated by blanks.
+
+    Label and rank are empty in a run without labels.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -160,10 +163,9 @@ def predictions_csv(index: DataIndex, predictions: Predictions) -> str:
         has_scores = state not in (FAILED, PENDING)
         ids = " ".join(map(str, predictions.top_ids[sample].tolist())) if has_scores else ""
         logits = " ".join(f"{value:.9g}" for value in predictions.top_logits[sample].tolist()) if has_scores else ""
-        rank = str(predictions.ranks[sample]) if predictions.ranks[sample] else ""
-        writer.writerow(
-            (index.names.name(sample), index.labels[sample], rank, ids, logits, _status(predictions, sample))
-        )
+        rank = str(predictions.ranks[sample]) if predictions.ranks[sample] > 0 else ""
+        label = str(index.labels[sample]) if index.is_labelled else ""
+        writer.writerow((index.names.name(sample), label, rank, ids, logits, _status(predictions, sample)))
     return text.getvalue()
 
 

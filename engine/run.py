@@ -101,7 +101,7 @@ def journal_of(prepared: Prepared, say: Callable[[str], None]) -> Iterator[Journ
 def _run(prepared: Prepared, journal: Journal | None) -> Outcome:
     config, names = prepared.config, prepared.index.names
     n_positions = None if config.min_duration else len(prepared.index) * config.repeat
-    progress = Progress(n_positions, "run", shows_accuracy=config.backend != "null")
+    progress = Progress(n_positions, "run", shows_accuracy=config.backend != "null" and prepared.index.is_labelled)
     dump = Dump(config.out, names, config.dump, is_continued=config.resume) if config.dump else None
     incidents = Incidents(config.out / INCIDENTS, is_continued=config.resume)
     try:
@@ -113,7 +113,9 @@ def _run(prepared: Prepared, journal: Journal | None) -> Outcome:
 def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     """Check everything that can be checked without a chip, and compile the kernels."""
     spec = find_preset(config.preset)
-    index = read_index(config.data, config.labels)
+    if config.no_labels and config.label_offset is not None:
+        raise ConfigError("--label-offset and --no-labels contradict each other: leave one of them out")
+    index = read_index(config.data, config.labels, config.no_labels)
     index.store.check(index.names, spec)
     for note in index.notes:
         say(note)

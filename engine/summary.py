@@ -11,6 +11,7 @@ from engine.summary_speed import chip_lines, latency_line, publish_lines, steady
 DOUBTFUL_EFFICIENCY = 1.02
 #: Failed images that the summary names; predictions.csv has them all.
 MOST_FAILED_SHOWN = 5
+COUNTED = ", counted as wrong"
 
 
 def summarise(report: Report, failed: list[str]) -> str:
@@ -32,6 +33,10 @@ def _heading(d: dict[str, Any]) -> str:
 
 
 def _accuracy(d: dict[str, Any]) -> list[str]:
+    if not d["dataset"]["is_labelled"]:
+        dump, out = d["config"]["dump"], d["config"]["out"]
+        later = f"engine score {out} LABELS" if dump else "run with --dump txt, then engine score"
+        return ["no labels: no accuracy", f"  later             {later}", *_oddities(d, "")]
     if d["accuracy"] is None:
         return ["accuracy            none: the null device computes nothing"]
     tops = " ".join(f"{100 * d['accuracy'][f'top{k}']:.2f}" for k in range(1, 6))
@@ -44,10 +49,15 @@ def _accuracy(d: dict[str, Any]) -> list[str]:
         lines.append(
             f"  labels + {d['model']['label_offset']} = columns of the model's {d['model']['n_classes']} outputs"
         )
-    if d["dataset"]["n_nan_images"]:
-        lines.append(f"  NaN scores        {d['dataset']['n_nan_images']} images, counted as wrong")
-    if d["dataset"]["n_inconsistent"]:
-        lines.append(f"  INCONSISTENT      {d['dataset']['n_inconsistent']} results differ from the first pass")
+    return lines + _oddities(d, COUNTED)
+
+
+def _oddities(d: dict[str, Any], counted: str) -> list[str]:
+    dataset, lines = d["dataset"], []
+    if dataset["n_nan_images"]:
+        lines.append(f"  NaN scores        {dataset['n_nan_images']} images{counted}")
+    if dataset["n_inconsistent"]:
+        lines.append(f"  INCONSISTENT      {dataset['n_inconsistent']} results differ from the first pass")
     return lines
 
 
@@ -77,7 +87,8 @@ def _throughput(d: dict[str, Any]) -> list[str]:
 def _failures(d: dict[str, Any], failed: list[str]) -> list[str]:
     if not failed:
         return []
-    lines = [f"FAILED              {len(failed)} of {d['dataset']['n_images']} images, counted as wrong"]
+    counted = COUNTED if d["dataset"]["is_labelled"] else ""
+    lines = [f"FAILED              {len(failed)} of {d['dataset']['n_images']} images{counted}"]
     lines += [f"  {line}" for line in failed[:MOST_FAILED_SHOWN]]
     if len(failed) > MOST_FAILED_SHOWN:
         lines.append(f"  and {len(failed) - MOST_FAILED_SHOWN} more: see status in predictions.csv")

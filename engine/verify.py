@@ -40,7 +40,8 @@ def verify_result(result: Path, say: Callable[[str], None]) -> None:
     """Say ``N of N predictions identical``; MismatchError after listing those that are not."""
     document = _read_document(result)
     config = document["config"]
-    index = read_index(Path(config["data"]), Path(config["labels"]) if config["labels"] else None)
+    labels = Path(config["labels"]) if config["labels"] else None
+    index = read_index(Path(config["data"]), labels, config.get("no_labels", False))
     if config["limit"] is not None:
         index = index.first(config["limit"])
     found = _read_predictions(result, index)
@@ -78,8 +79,8 @@ def score_slowly(
         return Row("", "")
     ranks, ids, logits = np.empty(1, np.int32), np.empty((1, 5), np.int32), np.empty((1, 5), np.float32)
     row = scores(tensor[None]).reshape(1, n_classes)
-    reference.rank_rows(row, np.array([index.labels[sample] + offset], np.int32), ranks, ids, logits)
-    return Row(str(ranks[0]) if ranks[0] else "", " ".join(map(str, ids[0].tolist())))
+    reference.rank_rows(row, index.columns(offset)[sample : sample + 1], ranks, ids, logits)
+    return Row(str(ranks[0]) if ranks[0] > 0 else "", " ".join(map(str, ids[0].tolist())))
 
 
 def _scorer(document: dict[str, Any], config: dict[str, Any], spec: PreprocessSpec) -> Callable[[Images], F32]:

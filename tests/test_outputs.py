@@ -15,6 +15,9 @@ import numpy.typing as npt
 import pytest
 
 import engine
+from engine.accuracy.measured import read_measured
+from engine.errors import DataError
+from engine.verify import verify_result
 from tests.conftest import DataSet, run_engine
 
 BATCH = 4
@@ -211,3 +214,27 @@ def test_a_second_run_leaves_nothing_of_the_first(run: FinishedRun, tmp_path: Pa
     mine = "dumpOutput_device1/mine"
     perf = "perf_vision_batchsize_8_device_3.txt"
     assert left == [mine, perf, "predictions.csv", "result.json", "run.json"]
+
+
+def test_a_run_without_labels_has_everything_but_the_accuracy(run: FinishedRun, tmp_path: Path) -> None:
+    """--no-labels: scores, dumps, perf files and the same classes as with labels; no result.json, and it is said."""
+    out = tmp_path / "out"
+    words = ["--backend", "sim", "--model", "fingerprint", "--devices", 0, "--batch", BATCH, "--dump", "txt"]
+    finished = run_engine("run", "--data", run.data.folder, "--no-labels", *words, "--out", out)
+    assert finished.returncode == 0, finished.stderr
+    assert f"\nno labels: no accuracy\n  later             engine score {out} LABELS\n" in finished.stdout
+    without = FinishedRun(run.data, out, finished.stdout)
+    schema = json.loads((Path(engine.__file__).parent / "schemas" / "run.schema.json").read_text())
+    jsonschema.validate(without.document, schema)
+    assert without.document["accuracy"] is without.document["accuracy_of_scored"] is None
+    assert not (out / "result.json").exists()
+    assert (out / f"perf_vision_batchsize_{BATCH}_device_0.txt").exists()
+    for mine, theirs in zip(without.rows(), run.rows(), strict=True):
+        assert (mine["label"], mine["rank"], mine["status"]) == ("", "", "SCORED")
+        assert (mine["sample"], mine["top5_ids"]) == (theirs["sample"], theirs["top5_ids"])
+    scored = run_engine("score", out, run.data.labels, "-o", tmp_path / "r.json", "--ties", "lower")
+    assert scored.returncode == 0, scored.stderr
+    assert (tmp_path / "r.json").read_bytes() == (run.out / "result.json").read_bytes()
+    with pytest.raises(DataError, match="is of a run without labels, so nothing in it is right or wrong: engine score"):
+        read_measured(out)
+    verify_result(out, lambda line: None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine import messages
 from engine.arena import Arena, allocate, create_arena_fd
-from engine.collector import FAILED, NAN, SCORED, Collector
+from engine.collector import FAILED, NAN, SCORED, UNRANKED, Collector
 from engine.config import choose_backend, parse_devices
 from engine.errors import ConfigError, DataError, ResourceError
 from engine.host import check_memory
@@ -196,3 +196,25 @@ def test_nan_is_wrong_and_told_and_a_later_pass_that_differs_is_counted() -> Non
     collector.score(logits[[2]], np.array([0]))
     assert collector.n_inconsistent == 1
     assert collector.predictions.n_in_top(1) == 1
+
+
+def test_without_a_label_a_row_has_classes_and_no_rank_and_a_nan_still_shows() -> None:
+    collector = Collector.of(np.full(2, -1, np.int32))
+    rows = np.array([[1, 3, 2], [1, np.nan, 2]], np.float32)
+    collector.score(rows, np.array([0, 1]))
+    predictions = collector.predictions
+    assert predictions.ranks.tolist() == [UNRANKED, 0]
+    assert predictions.states.tolist() == [SCORED, NAN]
+    assert predictions.top_ids[0].tolist() == [1, 2, 0, -1, -1]
+    assert (collector.n_top1, predictions.n_in_top(5)) == (0, 0)
+
+
+def test_labels_are_only_left_out_on_request(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(DataError, match="give their classes with --labels FILE, or ask for a run without accuracy by"):
+        read_index(tmp_path, None)
+    with pytest.raises(ConfigError, match=r"--labels .* and --no-labels contradict each other: leave one of them out"):
+        read_index(tmp_path, tmp_path / "labels.txt", no_labels=True)
+    index = read_index(tmp_path, None, no_labels=True)
+    assert not index.is_labelled
+    assert index.columns(1).tolist() == [-1]  # an offset makes no class of it

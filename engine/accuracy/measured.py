@@ -109,6 +109,11 @@ def _take(images: Images, i: int, row: dict[str, str], path: Path) -> None:
     try:
         images.names.append(row["sample"])
         images.keys.append(sample_key(row["sample"]))
+        if row["label"] == "":
+            raise DataError(
+                f"{path} is of a run without labels, so nothing in it is right or wrong: engine score makes an "
+                "accuracy of its dumps and a label file"
+            )
         images.labels[i] = int(row["label"])
         images.ranks[i] = int(row["rank"] or 0)
         ids = [int(word) for word in row["top5_ids"].split()]

@@ -28,6 +28,7 @@ from engine.terminal import say, warn
     "--data", type=PATH, help="Folder of images or .bin tensors, class folders, an .info or packed file, a tar."
 )
 @click.option("--labels", type=PATH, help="Label file: 'NAME CLASS' lines, the devkit's ground truth, Kaggle's csv.")
+@click.option("--no-labels", is_flag=True, help="Run without accuracy: scores, files and throughput only.")
 @click.option("--model", default="lite0", show_default=True, help="lite0, fingerprint, PATH.onnx or PATH.om.")
 @click.option("--backend", default="auto", show_default=True, help="auto, cann, sim, onnxruntime or null.")
 @click.option("--devices", help="Such as 0-3, 0,2 or 1.  [default: 0-3 on sim, else 0]")

@@ -105,5 +105,7 @@ def run_arguments(ctx: click.Context, words: list[str], swept: tuple[str, ...], 
         raise PerfError("which images? give --data DIR (and --labels FILE for a flat folder)")
     if run_ctx.get_parameter_source("repeat") is ParameterSource.COMMANDLINE:
         return words
-    n_files = min(len(read_index(options["data"], options["labels"])), options["limit"] or 1 << 62)
+    n_files = min(
+        len(read_index(options["data"], options["labels"], options["no_labels"])), options["limit"] or 1 << 62
+    )
     return [*words, f"--repeat={max(1, -(-n_images // n_files))}"]

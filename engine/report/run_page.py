@@ -84,7 +84,7 @@ def _gate(folder: Path, document: Mapping[str, Any]) -> Comparison | None:
 def _accuracy_cards(document: Mapping[str, Any], comparison: Comparison | None) -> list[Card]:
     accuracy, dataset = document.get("accuracy"), document["dataset"]
     if not accuracy:
-        return [Card("Top-1", "none", "nothing was computed")]
+        return [Card("Top-1", "none", "nothing was computed" if dataset.get("is_labelled", True) else "no labels")]
     n = dataset["n_images"]
     cards = []
     for k in (1, 5):
