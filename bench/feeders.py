@@ -2,7 +2,8 @@
 
 Method: `engine run --backend sim --feeders K` over a packed file of crops (no JPEG is decoded, so that the host has
 time for the chips), with a uint8 model (150 KB per image), for 4 and 16 SIMULATED chips, batch 1 and 16, K interleaved,
-fresh process per repeat; medians of end-to-end / interface, and CPU seconds of all feeders per 1000 images.
+fresh process per repeat; medians of the steady state's rate / interface (start and end of a short run left out), and
+CPU seconds of all feeders per 1000 images.
 
 Answer (2026-11, 2 cores of an AMD EPYC, one repeat): the host was about ten times overloaded by other work, so the
 ratios below 0.25 say nothing; the CPU of the feeders can be compared. More feeders cost more of it at batch 1 on four
@@ -74,15 +75,15 @@ def main(repeats: int, images: int) -> None:
             for chips, batch in CONFIGURATIONS:
                 for feeders in FEEDERS:
                     document = run(folder, chips, batch, feeders, images * chips // 4)
-                    rates = document["throughput"]
+                    steady = document["steady"]["images_per_s"]
                     cpu_s = sum(p["cpu_s"] for p in document["processes"] if p["role"] == "feeder")
-                    ratio = rates["end_to_end_per_s"] / rates["interface_per_s"]
+                    ratio = steady / document["throughput"]["interface_per_s"]
                     per_1000 = 1000 * cpu_s / document["dataset"]["n_samples"]
                     found.setdefault((chips, batch, feeders), []).append((ratio, per_1000))
                     click.echo(
                         f"{chips} chips, batch {batch}, {feeders} feeders: {ratio:.3f}, {per_1000:.2f}", err=True
                     )
-    click.echo("| chips | batch | feeders | end-to-end / interface | spread | feeders' CPU s per 1000 images |")
+    click.echo("| chips | batch | feeders | steady / interface | spread | feeders' CPU s per 1000 images |")
     click.echo("|---|---|---|---|---|---|")
     for (chips, batch, feeders), values in found.items():
         ratios = [ratio for ratio, _ in values]

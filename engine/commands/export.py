@@ -20,7 +20,7 @@ def command(name: str, weights: Path | None, output: Path, opset: int, size: int
     """Convert trained weights to ONNX (guide: 3.1).
 
     NAME is a classifier of torchvision. Written without torch: resnet18, resnet34, resnet50, resnet101, resnet152,
-    resnext50_32x4d, resnext101_32x8d, resnext101_64x4d, wide_resnet50_2, wide_resnet101_2, and efficientnet_lite0 to 2
+    resnext50_32x4d, resnext101_32x8d, resnext101_64x4d, wide_resnet50_2, wide_resnet101_2, and efficientnet_lite0 to 4
     (lite0 for short). Others need torch and torchvision. Input `image` (N, 3, 224, 224) float32 as the resnet preset
     delivers it, output `class` (N, 1000) float32. Code inside the .pth is never executed.
 

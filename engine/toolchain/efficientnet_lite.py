@@ -47,6 +47,8 @@ SCALES: Mapping[str, Scale] = {
     "efficientnet_lite0": Scale(1.0, 1.0, 224),
     "efficientnet_lite1": Scale(1.0, 1.1, 240),
     "efficientnet_lite2": Scale(1.1, 1.2, 260),
+    "efficientnet_lite3": Scale(1.2, 1.4, 280),
+    "efficientnet_lite4": Scale(1.4, 1.8, 300),
 }
 #: (kernel, expansion, channels, blocks) of each stage of lite0: Table 1 of the paper.
 STAGES = (

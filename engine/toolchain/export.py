@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 LITE0 = "lite0"
 #: Other names of the same nets.
-ALIASES = {LITE0: "efficientnet_lite0", "lite1": "efficientnet_lite1", "lite2": "efficientnet_lite2"}
+ALIASES = {LITE0: "efficientnet_lite0", **{f"lite{n}": f"efficientnet_lite{n}" for n in range(1, 5)}}
 TORCH_FREE = (*resnet.VARIANTS, *efficientnet_lite.SCALES)
 #: The weights of the guide, chapter 3.1: resnext101_32x8d-8ba56ff5.pth.
 GUIDE_MODEL = "resnext101_32x8d"

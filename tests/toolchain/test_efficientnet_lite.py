@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from engine.errors import ModelError
 from engine.toolchain import zoo
-from engine.toolchain.efficientnet_lite import efficientnet_lite
+from engine.toolchain.efficientnet_lite import SCALES, efficientnet_lite, parameter_shapes
 from engine.toolchain.onnx_graph import serialise
 from engine.toolchain.torch_pickle import parse_state_dict
 
@@ -131,3 +132,11 @@ def test_a_state_dict_of_another_network_is_refused() -> None:
     norm_0 = {f"_bn0.{part}": np.ones(32, np.float32) for part in ("weight", "bias", "running_mean", "running_var")}
     with pytest.raises(ModelError, match="0 blocks in too few stages"):
         efficientnet_lite({"_conv_stem.weight": np.zeros((32, 3, 3, 3), np.float32), **norm_0}, 224)
+
+
+@pytest.mark.parametrize(("net", "millions"), [("0", 4.7), ("1", 5.4), ("2", 6.1), ("3", 8.2), ("4", 13.0)])
+def test_each_size_has_as_many_parameters_as_its_release_says(net: str, millions: float) -> None:
+    """The table of the EfficientNet-Lite release; running statistics are none of them."""
+    shapes = parameter_shapes(SCALES[f"efficientnet_lite{net}"], 1000)
+    n = sum(math.prod(shape) for name, shape in shapes.items() if "running" not in name and "num_batches" not in name)
+    assert round(n / 1e6, 1) == millions
