@@ -105,13 +105,14 @@ class SlotTally:
         self.n_batches = n_batches
         self.spent = spent
         self.submitted_ns = time.perf_counter_ns()
-        self.n_complete = 0
+        self.n_complete = self.n_rows = 0
         self.h2d_ns = self.execute_ns = self.d2h_ns = 0
         self.batches: list[list[int]] = []
 
     def add(self, completion: Completion) -> Done | None:
         """Count a batch; the slot's Done once it was the last."""
         self.n_complete += 1
+        self.n_rows += completion.n_rows
         self.h2d_ns += completion.h2d_ns
         self.execute_ns += completion.execute_ns
         self.d2h_ns += completion.d2h_ns
@@ -123,7 +124,7 @@ class SlotTally:
             return None
         run = self.run
         times = (self.submitted_ns, completion.done_ns, self.h2d_ns, self.execute_ns, self.d2h_ns)
-        return Done(run.slot, run.device, self.n_batches, *times, self.spent, self.batches)
+        return Done(run.slot, run.device, self.n_batches, self.n_rows, *times, self.spent, self.batches)
 
 
 class Lane:

@@ -109,6 +109,7 @@ class Run(NamedTuple):
 class Done(NamedTuple):
     """The slot's outputs are written; it belongs to the hub again. Sums over its batches, in device time.
 
+    n_rows : images executed, padding included
     submitted_ns, done_ns : the first batch was about to be submitted, the host learned that the last one is complete
     spent : `LapClock.reading` of the chip's submitting thread, at its last lap before this
     batches : per batch, where the run is traced: (begin, duration) of h2d, execute and d2h in turn
@@ -117,6 +118,7 @@ class Done(NamedTuple):
     slot: int
     device: int
     n_batches: int
+    n_rows: int
     submitted_ns: int
     done_ns: int
     h2d_ns: int

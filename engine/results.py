@@ -74,7 +74,7 @@ def make_report(
 ) -> Report:
     """Everything that run.json holds; see schemas/run.schema.json."""
     predictions, tally, opened = outcome.collector.predictions, outcome.tally, outcome.opened
-    interface_per_s = tally.interface_per_s(opened.batch)
+    interface_per_s = tally.interface_per_s()
     bounds = [rate for rate in (interface_per_s, ceiling_per_s) if rate]
     layout = outcome.layout
     sizes = stages.Sizes(opened.batch, layout.images_per_slot, layout.n_slots, config.workers or 1)
@@ -120,9 +120,7 @@ def make_report(
         },
         **stages.accounting(tally, sizes),
         "verdict": {**asdict(verdict), "text": verdict.text},
-        "devices": [
-            {**_device(number, chip, opened.batch, outcome), **balance[number]} for number, chip in tally.chips.items()
-        ],
+        "devices": [{**_device(number, chip, outcome), **balance[number]} for number, chip in tally.chips.items()],
         "publish": _publish(config, outcome) if config.publish else None,
         "decode_paths": dict(tally.decode_paths),
         "interrupted": outcome.was_interrupted,
@@ -146,7 +144,7 @@ def write(report: Report, index: DataIndex, outcome: Outcome) -> None:
     for number, chip in outcome.tally.chips.items():
         if chip.sums.n_images:
             name = f"perf_vision_batchsize_{outcome.opened.batch}_device_{number}.txt"
-            atomic_write(out / name, perf_lines(chip, outcome.tally.first_read_ns, outcome.opened.batch).encode())
+            atomic_write(out / name, perf_lines(chip, outcome.tally.first_read_ns).encode())
     atomic_write(out / "run.json", (json.dumps(report.document, indent=2) + "\n").encode())
 
 
@@ -188,7 +186,7 @@ def guide_result(predictions: Predictions, n_classes: int) -> dict[str, Any]:
     )
 
 
-def perf_lines(chip: ChipTally, began_ns: int, batch: int) -> str:
+def perf_lines(chip: ChipTally, began_ns: int) -> str:
     """The old tool's perf_vision file for one chip: five lines, eight colon fields, 6 significant digits.
 
     Rates are images of this chip over the time from the run's first byte to the end of that stage; `[post]` counts
@@ -203,7 +201,7 @@ def perf_lines(chip: ChipTally, began_ns: int, batch: int) -> str:
     infer_per_s = _rate(n, infer_ms)
     post_per_s = _rate(sums.n_batches, infer_ms)
     module_ms = (sums.h2d_ns + sums.execute_ns + sums.d2h_ns) / NS_PER_MS / n
-    interface_per_s = sums.interface_per_s(batch)
+    interface_per_s = sums.interface_per_s()
     return (
         f"[e2e] throughputRate: {_rate(n, done_ms):.6g}, latency: {done_ms:.6g}\n"
         f"[data read] throughputRate: {_rate(n, read_ms):.6g}, moduleLatency: {read_ms / n:.6g}\n"
@@ -264,7 +262,7 @@ def _setting(config: RunConfig, model: Model, outcome: Outcome, sizes: stages.Si
     )
 
 
-def _device(number: int, chip: ChipTally, batch: int, outcome: Outcome) -> dict[str, Any]:
+def _device(number: int, chip: ChipTally, outcome: Outcome) -> dict[str, Any]:
     sums, busy_ns = chip.sums, chip.last_done_ns - chip.first_submitted_ns
     n = sums.n_batches or 1
     return {
@@ -272,7 +270,7 @@ def _device(number: int, chip: ChipTally, batch: int, outcome: Outcome) -> dict[
         "name": outcome.opened.device_name,
         "n_images": sums.n_images,
         "n_batches": sums.n_batches,
-        "interface_per_s": sums.interface_per_s(batch),
+        "interface_per_s": sums.interface_per_s(),
         "utilisation": sums.execute_ns / busy_ns if busy_ns else 0.0,
         "h2d_ms_per_batch": sums.h2d_ns / NS_PER_MS / n,
         "execute_ms_per_batch": sums.execute_ns / NS_PER_MS / n,

@@ -28,11 +28,13 @@ class Sums:
 class ChipSums(Sums):
     """One chip. Copies and executes are in device time; an idle chip holds no slot, a full one as many as it may.
 
+    n_rows : images executed, padding included
     pressed_ns : full while a slot was ready: a larger window would have taken it
     """
 
     n_images: int = 0
     n_batches: int = 0
+    n_rows: int = 0
     h2d_ns: int = 0
     execute_ns: int = 0
     d2h_ns: int = 0
@@ -40,9 +42,12 @@ class ChipSums(Sums):
     full_ns: int = 0
     pressed_ns: int = 0
 
-    def interface_per_s(self, batch: int) -> float:
-        """Images per second of the chip alone: batch x executions / execute time, as the old tool defines it."""
-        return per_second(self.n_batches * batch, self.execute_ns)
+    def interface_per_s(self) -> float:
+        """Images per second of the chip alone: batch x executions / execute time, as the old tool defines it.
+
+        A dynamic model's part batch counts as what was executed, so that a short run is not flattered by it.
+        """
+        return per_second(self.n_rows, self.execute_ns)
 
 
 @dataclass

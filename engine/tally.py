@@ -35,6 +35,7 @@ class ChipTally:
         sums = self.sums
         sums.n_images += n_images
         sums.n_batches += done.n_batches
+        sums.n_rows += done.n_rows
         sums.h2d_ns += done.h2d_ns
         sums.execute_ns += done.execute_ns
         sums.d2h_ns += done.d2h_ns
@@ -208,9 +209,9 @@ class RunTally:
         """Images per second from the first byte read to the last result, failed ones included in neither."""
         return per_second(self.stages.n_ranked, self.wall_ns)
 
-    def interface_per_s(self, batch: int) -> float:
+    def interface_per_s(self) -> float:
         """Images per second of all chips alone, measured on all at once."""
-        return sum(chip.sums.interface_per_s(batch) for chip in self.chips.values())
+        return sum(chip.sums.interface_per_s() for chip in self.chips.values())
 
     def _slots_changed(self, now_ns: int) -> None:
         """The ledger has just moved a slot, or may have: until now the slots were as they were the last time."""

@@ -53,9 +53,7 @@ class Facts:
         self.rate = window.images_per_s
         sums, wall_ns = window.stages, max(window.wall_ns, 1)
         self.chips = [
-            _chip(number, chip, setting.sizes.batch, wall_ns)
-            for number, chip in window.chips.items()
-            if chip.n_batches or chip.idle_ns
+            _chip(number, chip, wall_ns) for number, chip in window.chips.items() if chip.n_batches or chip.idle_ns
         ]
         decoders = [span for span in spans if span.tally.role == "decoder" and span.covered_ns]
         self.decoders_busy = share(decoders, "busy_ns")
@@ -88,14 +86,14 @@ class Facts:
         return fmean(getattr(chip, name) for chip in self.chips)
 
 
-def _chip(number: int, chip: ChipSums, batch: int, wall_ns: int) -> Chip:
+def _chip(number: int, chip: ChipSums, wall_ns: int) -> Chip:
     return Chip(
         number,
         chip.execute_ns / wall_ns,
         max(chip.h2d_ns, chip.d2h_ns) / wall_ns,
         chip.idle_ns / wall_ns,
         chip.pressed_ns / wall_ns,
-        chip.interface_per_s(batch),
+        chip.interface_per_s(),
     )
 
 

@@ -117,7 +117,7 @@ class AclDevice:
                 raise self.error
             staging.out[:] = staging.scores[: len(staging.out)]
         self._free.put(staging)
-        return Completion(h2d, execute, d2h, done_ns, began_ns)
+        return Completion(h2d, execute, d2h, done_ns, self.model.n_rows(len(staging.out)), began_ns)
 
     def close_input(self) -> None:
         self._in_flight.put(None)

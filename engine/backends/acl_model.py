@@ -55,6 +55,10 @@ class AclModel:
         """Of one image's scores."""
         return self.info.n_classes * self.score_dtype.itemsize
 
+    def n_rows(self, n: int) -> int:
+        """What is executed for `n` images: a static model's whole batch, or a dynamic one's gear."""
+        return self.gear(n) if self.gears else self.info.batch
+
     def gear(self, n: int) -> int:
         """The smallest gear that takes `n` images."""
         return next(gear for gear in self.gears if gear >= n)

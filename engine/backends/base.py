@@ -53,7 +53,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Completion:
-    """One executed batch: device times, and when the host learned of it.
+    """One executed batch: device times, when the host learned of it, and of how many rows it was, padding included.
 
     began_ns : when h2d, execute and d2h began, on the host's clock; empty unless the job is traced
     """
@@ -62,6 +62,7 @@ class Completion:
     execute_ns: int
     d2h_ns: int
     done_ns: int
+    n_rows: int
     began_ns: tuple[int, ...] = ()
 
 

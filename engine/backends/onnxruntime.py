@@ -94,9 +94,10 @@ class OnnxDevice:
             return None
         batch, out = work
         began_ns = time.perf_counter_ns()
-        out[:] = self._scores(self._whole(batch))[: len(out)]
+        whole = self._whole(batch)
+        out[:] = self._scores(whole)[: len(out)]
         ended_ns = time.perf_counter_ns()
-        return Completion(0, ended_ns - began_ns, 0, ended_ns, (began_ns, began_ns, ended_ns))
+        return Completion(0, ended_ns - began_ns, 0, ended_ns, len(whole), (began_ns, began_ns, ended_ns))
 
     def close_input(self) -> None:
         self._queue.put(None)

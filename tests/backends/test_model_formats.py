@@ -65,18 +65,19 @@ def test_a_dynamic_model_runs_the_smallest_gear_that_holds_the_batch(job: Device
     backend = open_backend(replace(job, options={**job.options, "settings": settings}))
     device = backend.devices[0]
     rng = np.random.default_rng(0)
-    times = {}
+    times, rows = {}, {}
     for n in (1, 3, 4):
         images, out = rng.standard_normal((n, 3, 8, 8)).astype(np.float32), np.zeros((n, 10), np.float32)
         device.submit(images, out)
         completion = device.wait()
         assert completion is not None
-        times[n] = completion.execute_ns
+        times[n], rows[n] = completion.execute_ns, completion.n_rows
         expected = np.zeros((n, 10), np.float32)
         reference.fingerprint_logits(images.reshape(n, -1).view(np.uint8), expected)
         assert (out == expected).all()
     assert times[1] == pytest.approx(1e9 / 144.766, rel=1e-6)
     assert times[3] == times[4] == pytest.approx(4e9 / 167.46, rel=1e-6)
+    assert rows == {1: 1, 3: 4, 4: 4}
     backend.close()
     assert pyacl_stubs.reports() == []
 
@@ -182,5 +183,11 @@ def test_an_onnx_says_its_own_input(
     flags = ["--data", small_data.folder, "--labels", labels, "--backend", backend, "--model", model, "--batch", 5]
     finished = run_engine("run", *flags, "--limit", N_IMAGES, "--out", tmp_path)
     assert finished.returncode == 0, finished.stderr
-    assert json.loads((tmp_path / "run.json").read_text())["model"]["input"] == [name, layout]
+    document = json.loads((tmp_path / "run.json").read_text())
+    assert document["model"]["input"] == [name, layout]
     assert run_engine("verify", tmp_path).returncode == 0
+    n_rows = sum(
+        device["interface_per_s"] * device["execute_ms_per_batch"] * device["n_batches"] / 1e3
+        for device in document["devices"]
+    )  # an ONNX of any batch executes 13 images, an .om of batch 5 three times 5
+    assert n_rows == pytest.approx(N_IMAGES if backend == "onnxruntime" else 15)
