@@ -134,4 +134,4 @@ def _measure(name: str, replaced: str, part: str, plan: Plan) -> Ceiling:
         raise outcome.error
     window = steady(outcome.tally)
     rate = outcome.tally.end_to_end_per_s if window is None else window.images_per_s
-    return Ceiling(name, replaced, part, rate, outcome.tally.interface_per_s(outcome.opened.batch) or None)
+    return Ceiling(name, replaced, part, rate, outcome.tally.interface_per_s() or None)
