@@ -25,6 +25,9 @@ MOST_IMAGES = 100_000
 #: Process ids of what is none: above those of Linux (2**22).
 CHIPS_PID = 10_000_000
 SLOTS_PID = 20_000_000
+#: Two batches of a chip may overlap by this, because pyACL tells times in fractions of milliseconds: a viewer drops a
+#: slice that begins within another and ends after it.
+MOST_ROUNDING_NS = 1000
 TRACKS = ("h2d", "execute", "d2h")
 STAGES = ("read", "decode", "resample")
 
@@ -107,6 +110,7 @@ def _named(pid: int, tid: int, kind: str, args: dict[str, Any]) -> Event:
 
 def _slices(trace: Trace, scene: Scene) -> Iterator[Event]:
     hub = os.getpid()
+    ended_ns: dict[tuple[int, int], int] = {}
     for trip, slot in enumerate(trace.slots):
         filled, done = slot.filled, slot.done
         number, args = filled.message.slot, {"slot": filled.message.slot, "trip": trip, "images": len(filled.times)}
@@ -127,7 +131,11 @@ def _slices(trace: Trace, scene: Scene) -> Iterator[Event]:
             for tid, track in enumerate(TRACKS):
                 begin_ns, ns = batch[2 * tid : 2 * tid + 2]
                 if ns:
-                    yield at(CHIPS_PID + done.device, tid, track, (begin_ns, begin_ns + ns))
+                    end_ns, before_ns = begin_ns + ns, ended_ns.get((done.device, tid), 0)
+                    if 0 < before_ns - begin_ns <= MOST_ROUNDING_NS:
+                        begin_ns = before_ns
+                    ended_ns[done.device, tid] = end_ns
+                    yield at(CHIPS_PID + done.device, tid, track, (begin_ns, end_ns))
         yield at(hub, hub, "rank", (slot.taken_up_ns, slot.ranked_ns))
         states = {
             "filling": (filled.sent_ns, filled.message.ended_ns),

@@ -64,6 +64,50 @@ def test_what_a_chip_did_lies_between_its_decoding_and_its_ranking(small_data: D
         assert max(end for _, end in trip["d2h"]) <= trip["rank"][0][0]
 
 
+MINIMAL: list[dict[str, Any]] = [
+    {"ph": "M", "pid": 1, "tid": 1, "name": "process_name", "args": {"name": "all"}},
+    {"ph": "X", "pid": 1, "tid": 1, "name": "fill", "ts": 1.0, "dur": 5.0},
+    {"ph": "X", "pid": 1, "tid": 1, "name": "read", "ts": 1.0, "dur": 4.0},
+    {"ph": "s", "pid": 1, "tid": 1, "name": "batch", "cat": "batch", "id": 1, "ts": 1.0},
+    {"ph": "t", "pid": 1, "tid": 2, "name": "batch", "cat": "batch", "id": 1, "ts": 7.0},
+    {"ph": "f", "pid": 1, "tid": 3, "name": "batch", "cat": "batch", "id": 1, "ts": 8.0, "bp": "e"},
+    {"ph": "C", "pid": 1, "tid": 0, "name": "free", "ts": 8.0, "args": {"n": 1}},
+    {"ph": "X", "pid": 1, "tid": 2, "name": "execute", "ts": 7.0, "dur": 1.0},
+    {"ph": "X", "pid": 1, "tid": 3, "name": "rank", "ts": 8.0, "dur": 1.0},
+    {"ph": "M", "pid": 1, "tid": 1, "name": "process_sort_index", "args": {"sort_index": 0}},
+]
+
+
+BREAKS: dict[str, tuple[int, dict[str, Any]]] = {
+    "a slice ends after the one that it began in": (2, {"dur": 5.001}),
+    "an arrow begins where nothing is open": (3, {"ts": 9.0}),
+    "an arrow ends at the next slice": (5, {"bp": ""}),
+    "an arrow passes no chip but a decoder": (4, {"tid": 1, "ts": 2.5}),
+    "an arrow without an end": (5, {"ph": "t", "tid": 2, "ts": 7.0}),
+    "a time below a nanosecond": (1, {"ts": 1.0001}),
+    "a negative counter": (6, {"args": {"n": -1}}),
+    "a process without a name": (0, {"pid": 3}),
+    "a process id of 64 bits": (6, {"pid": 2**40}),
+}
+
+
+def in_order_of_files(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """As engine writes them: names, slices, arrows, counters."""
+    return {"traceEvents": sorted(events, key=lambda event: "MXstfC".index(event["ph"]))}
+
+
+def test_the_rules_hold_for_a_minimal_trace() -> None:
+    check_rules(in_order_of_files(MINIMAL))
+
+
+@pytest.mark.parametrize("what", BREAKS)
+def test_a_broken_rule_is_found(what: str) -> None:
+    at, change = BREAKS[what]
+    events = [event | change if number == at else event for number, event in enumerate(MINIMAL)]
+    with pytest.raises(AssertionError):
+        check_rules(in_order_of_files(events))
+
+
 def test_a_trace_that_cannot_be_written_is_refused_before_the_run(small_data: DataSet, tmp_path: Path) -> None:
     inputs = [
         "--data",
