@@ -4,8 +4,10 @@ Method: pairs of fresh processes run the same pipeline for some seconds, one wit
 `accounting`: real JPEGs into a null device, so that the host is the bound; without it, the hub only counts images (the
 decoders' clocks, about ten readings of 50 ns per image, stay). `trace`: four SIMULATED chips, decoders as the bound.
 Reported: the median of the ratios with / without of images per second, and of images per CPU second of all processes,
-which other programs on the host disturb less, each with its quartiles. `calls` times the calls that one slot of 16
-images costs the hub, one after the other without a pipeline: the least of many rounds.
+which other programs on the host disturb less, each with its quartiles; and by what the hub's own CPU time per image
+differs, to the nanosecond, as a share of the CPU time of all processes: the hub does the accounting, and the trace.
+`calls` times the calls that one slot of 16 images costs the hub, one after the other without a pipeline: the least of
+many rounds.
 
 Answer: see the end of docs/measurement.md, with host and date. What may not be concluded: anything from a pair count
 whose quartiles are wider than the cost in question, or about batches whose slots pass much faster than a decoder fills
@@ -46,7 +48,17 @@ from engine.tally import RunTally
 VARIANTS = ("with", "without")
 
 
-class BareTally(RunTally):
+class TimedTally(RunTally):
+    """Knows the hub's CPU time at the begin of the run, after all processes were started."""
+
+    hub_cpu_ns = 0
+
+    def begin(self, crew: Crew, ledger: Ledger, max_credit: int) -> None:
+        super().begin(crew, ledger, max_credit)
+        TimedTally.hub_cpu_ns = time.process_time_ns()
+
+
+class BareTally(TimedTally):
     """Counts images and nothing else."""
 
     def observe(self, credit: Mapping[int, int], crew: Crew) -> None:
@@ -73,6 +85,7 @@ class Sample:
 
     images_per_s: float
     images_per_cpu_s: float
+    hub_us_per_image: float
 
 
 def run_once(what: str, variant: str, data: Path, labels: Path, seconds: float) -> Sample:
@@ -84,14 +97,15 @@ def run_once(what: str, variant: str, data: Path, labels: Path, seconds: float) 
             plan = replace(plan, device_job=replace(plan.device_job, is_traced=variant == "with"))
         else:
             plan = replace(null_plan(plan), bounds=Bounds(seconds, seconds))
-            if variant == "without":
-                engine.pipeline.RunTally = BareTally  # type: ignore[attr-defined]
+        is_bare = what == "accounting" and variant == "without"
+        engine.pipeline.RunTally = BareTally if is_bare else TimedTally  # type: ignore[attr-defined]
         outcome = run_pipeline(plan, Watcher(lambda n_done, n_top1: None, print))
     if outcome.error is not None:
         raise outcome.error
     tally = outcome.tally
     cpu_ns = sum(process.usage.since(process.usage_before).cpu_ns for process in tally.processes.by_pid.values())
-    return Sample(tally.end_to_end_per_s, tally.stages.n_ranked / (cpu_ns / 1e9))
+    hub_us = (time.process_time_ns() - TimedTally.hub_cpu_ns) / 1e3 / tally.stages.n_ranked
+    return Sample(tally.end_to_end_per_s, tally.stages.n_ranked / (cpu_ns / 1e9), hub_us)
 
 
 def in_fresh_process(what: str, variant: str, data: Path, labels: Path, seconds: float) -> Sample:
@@ -162,6 +176,12 @@ def main(what: str, pairs: int, seconds: float, data: Path | None, labels: Path 
     for name in ("images_per_s", "images_per_cpu_s"):
         ratios = [getattr(a, name) / getattr(b, name) for a, b in zip(found["with"], found["without"], strict=True)]
         click.echo(line(name, ratios))
+    spent = [
+        (with_.hub_us_per_image - without.hub_us_per_image) * without.images_per_cpu_s / 1e6
+        for with_, without in zip(found["with"], found["without"], strict=True)
+    ]
+    each = " and ".join(f"{statistics.median(s.hub_us_per_image for s in found[v]):.1f} us {v}" for v in VARIANTS)
+    click.echo(line("the hub", [1 - share for share in spent]) + f"; CPU time an image: {each}")
 
 
 if __name__ == "__main__":

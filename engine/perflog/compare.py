@@ -108,6 +108,8 @@ def compare(
     if not rows:
         notes.append("no metric has a number on both sides")
     notes += _result_notes(base, new)
+    if {entry["id"] for entry in base} & {entry["id"] for entry in new}:
+        notes.append("a run is on both sides: it is compared with itself")
     floor = floor_of(metrics[0], base, past) if metrics else noise_floor([])
     config = _config_differences(base, new)
     return Comparison(decided, rows, unlike, config, len(base), len(new), floor, question.threshold, notes)

@@ -89,12 +89,14 @@ def history_lines(series: Sequence[Series], metric: Metric) -> list[str]:
         first, last = one.entries[0], one.entries[-1]
         config = last["config"]
         title = f"{lookup(last, 'model.name')} {config.get('backend')} batch {config.get('batch')}"
-        lines.append(f"{title}: {len(one.entries)} runs, {first['at'][:10]} to {last['at'][:10]}")
+        lines.append(
+            f"{title}: {len(one.entries)} run{'s' * (len(one.entries) > 1)}, {first['at'][:10]} to {last['at'][:10]}"
+        )
         stretches = [0, *(change.first for change in one.changes), len(one.rates)]
         for number, (a, b) in enumerate(pairwise(stretches)):
             level = float(np.median([metric.value(entry) or np.nan for entry in one.entries[a:b]]))
             what = "" if number == 0 else f"  {one.changes[number - 1].verdict.verdict} {_change(one, number - 1)}"
-            lines.append(f"  {b - a:4d} runs at {level:9.5g} {metric.unit}{what}")
+            lines.append(f"  {b - a:4d} run{'s' if b - a > 1 else ' '} at {level:9.5g} {metric.unit}{what}")
         if not one.changes:
             lines.append(f"       no change found (needs {FEWEST_RUNS} runs before and after it)")
     return lines or [f"no run has {metric.title}"]

@@ -9,23 +9,27 @@ from engine.perflog.fingerprint import lookup
 from engine.perflog.log import why_invalid
 from engine.perflog.metrics import BY_NAME, METRICS
 
-REMARK_WIDTH = 16
+REMARK_WIDTH = 15
 
 
 def table_of(entries: Sequence[Mapping[str, Any]], baselines: Mapping[str, Sequence[str]]) -> str:
     """One line per run, oldest first, for 80 columns."""
     names = {id_: name for name, ids in baselines.items() for id_ in ids}
-    lines = [f"{'id':<10} {'at (UTC)':<16} {'model':<12} {'chips':<6} {'batch':>5} {'images/s':>9} label"]
+    lines = [f"{'id':<10} {'at (UTC)':<16} {'model':<12} {'backend':<7} {'batch':>5} {'images/s':>9} label"]
     for entry in entries:
         config = entry["config"]
         rate = BY_NAME["end_to_end"].value(entry) or BY_NAME["interface"].value(entry)
-        words = ["INVALID" if why_invalid(entry) else "", "sim" if entry.get("simulated") else ""]
-        words += [f"@{names[entry['id']]}" if entry["id"] in names else "", plain(entry["label"])]
+        words = [
+            "INVALID" if why_invalid(entry) else "",
+            f"@{names[entry['id']]}" if entry["id"] in names else "",
+            plain(entry["label"]),
+        ]
         remark = " ".join(word for word in words if word)[:REMARK_WIDTH]
         number = f"{rate:9.1f}" if rate is not None else f"{'':>9}"
+        backend = plain(str(config.get("backend"))).replace("onnxruntime", "onnxrt")[:7]
         model = plain(str(lookup(entry, "model.name") or config.get("model")))[:12]
         lines.append(
-            f"{entry['id']:<10} {entry['at'][:16]:<16} {model:<12} {plain(str(config.get('backend')))[:6]:<6} "
+            f"{entry['id']:<10} {entry['at'][:16]:<16} {model:<12} {backend:<7} "
             f"{plain(str(config.get('batch')))[:5]:>5} {number} {remark}"
         )
     return "\n".join(line.rstrip() for line in lines)
