@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -19,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from engine import cli
+from engine.commands.run import SECTIONS
 from tests.conftest import DataSet, engine_command, make_data_set, run_engine
 
 CONFIG, DATA, MODEL, DEVICE, RESOURCE, FAILURES = 2, 3, 4, 5, 6, 8
@@ -172,6 +174,17 @@ def test_no_command_shows_the_help() -> None:
     result = CliRunner().invoke(cli.cli, [])
     assert result.exit_code == 0
     assert {"demo", "run", "verify"} <= set(result.output.split())
+
+
+def test_the_help_of_run_has_every_option_once_in_a_section() -> None:
+    run = cli.cli.get_command(click.Context(cli.cli), "run")
+    assert run is not None
+    text = CliRunner().invoke(cli.cli, ["run", "--help"], terminal_width=80).output
+    titles = re.findall(r"^(\S.*):$", text, re.MULTILINE)
+    assert titles == list(SECTIONS.values())
+    for parameter in run.params:
+        assert len(re.findall(rf"^  {parameter.opts[0]}\b(?!-)", text, re.MULTILINE)) == 1, parameter.name
+    assert text.index("\nSimulated chips:") < text.index("  --sim-slow") < text.index("\nWhen things go wrong:")
 
 
 def test_the_help_lists_every_command_with_a_whole_sentence() -> None:

@@ -1,9 +1,32 @@
-"""Option types that several commands share."""
+"""What several commands share: option types, and a help in sections."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import click
 
 PATH = click.Path(path_type=Path)
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists its many options in sections. sections : {an option's name: the title above it}"""
+
+    def __init__(self, *args: Any, sections: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections = sections
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A list per section, in the order in which the options were declared."""
+        title, rows = "Options", []
+        for parameter in self.get_params(ctx):
+            title = self._sections.get(str(parameter.name), title)
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                rows.append((title, record))
+        for title, members in groupby(rows, lambda row: row[0]):
+            with formatter.section(title):
+                formatter.write_dl([record for _, record in members])

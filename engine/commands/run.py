@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from engine.commands.options import PATH
+from engine.commands.options import PATH, SectionedCommand
 from engine.config import (
     DEFAULT_PROFILE,
     DUMP_FORMATS,
@@ -22,8 +22,21 @@ from engine.config import (
 from engine.errors import EXIT_INTERRUPTED, ConfigError
 from engine.terminal import say, warn
 
+#: Titles of the help, each above the option that begins its section.
+SECTIONS = {
+    "data": "What to run",
+    "devices": "The pipeline",
+    "limit": "How long",
+    "out": "Results",
+    "what_if": "Measuring",
+    "profile": "Simulated chips",
+    "max_failed_percent": "When things go wrong",
+    "log_file": "Perf log",
+    "help": "Other",
+}
 
-@click.command()
+
+@click.command(cls=SectionedCommand, sections=SECTIONS)
 @click.option(
     "--data", type=PATH, help="Folder of images or .bin tensors, class folders, an .info or packed file, a tar."
 )
@@ -31,15 +44,16 @@ from engine.terminal import say, warn
 @click.option("--no-labels", is_flag=True, help="Run without accuracy: scores, files and throughput only.")
 @click.option("--model", default="lite0", show_default=True, help="lite0, fingerprint, PATH.onnx or PATH.om.")
 @click.option("--backend", default="auto", show_default=True, help="auto, cann, sim, onnxruntime or null.")
-@click.option("--devices", help="Such as 0-3, 0,2 or 1.  [default: 0-3 on sim, else 0]")
-@click.option("--batch", default=16, show_default=True, type=click.IntRange(1, 1024), help="Images per execution.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Decoder processes.  [default: by cores]")
 @click.option(
     "--preset",
     default="resnet",
     show_default=True,
     help="Preprocessing: resnet, inceptionv3, inceptionv4, efficientnet-lite0.",
 )
+@click.option("--config", "config_file", type=PATH, help="TOML file of these options; the command line wins.")
+@click.option("--devices", help="Such as 0-3, 0,2 or 1.  [default: 0-3 on sim, else 0]")
+@click.option("--batch", default=16, show_default=True, type=click.IntRange(1, 1024), help="Images per execution.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Decoder processes.  [default: by cores]")
 @click.option("--window", default=2, show_default=True, type=click.IntRange(1, 64), help="Batches in flight per chip.")
 @click.option(
     "--feeders",
@@ -49,6 +63,13 @@ from engine.terminal import say, warn
     help="Processes that the chips are spread over.",
 )
 @click.option("--slots", type=click.IntRange(2, 4096), help="Slots of the arena.  [default: by chips and workers]")
+@click.option(
+    "--start-method",
+    default="forkserver",
+    show_default=True,
+    type=click.Choice(START_METHODS),
+    help="How processes are started.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Only the first N images.")
 @click.option(
     "--repeat", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="Passes over the images."
@@ -60,12 +81,15 @@ from engine.terminal import say, warn
     is_flag=True,
     help=f"For figures to publish: at least {PUBLISH_SECONDS} s and {PUBLISH_IMAGES} images, and a stable rate.",
 )
-@click.option("--inject", default="", help="Slower parts, to see the verdict: read-ms=20,rank-ms=5.")
 @click.option("--out", type=PATH, default=Path("result"), show_default=True, help="Folder for the results.")
 @click.option("--dump", type=click.Choice(DUMP_FORMATS), help="Write each image's scores as the old tools do.")
-@click.option("--measure-ceiling", is_flag=True, help="First measure the decoders alone, for a few seconds.")
+@click.option(
+    "--label-offset", type=click.IntRange(0, 1), help="Added to labels.  [default: 1 for 1001 outputs, else 0]"
+)
 @click.option("--what-if", is_flag=True, help="Measure each part alone for a few seconds, instead of a run.")
+@click.option("--measure-ceiling", is_flag=True, help="First measure the decoders alone, for a few seconds.")
 @click.option("--trace", type=PATH, help="Write what each process and chip did when, for ui.perfetto.dev.")
+@click.option("--inject", default="", help="Slower parts, to see the verdict: read-ms=20,rank-ms=5.")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Rates of the simulated chips; or publish.")
 @click.option(
     "--sim-chips",
@@ -74,12 +98,8 @@ from engine.terminal import say, warn
     type=click.IntRange(1, 64),
     help="Simulated chips there are.",
 )
-@click.option("--sim-faults", default="", help="Faults of the simulated chips: FILE.toml, or CALL:N/CHIP=WHAT;...")
 @click.option("--sim-slow", default="", help="Slower simulated chips, e.g. 2=0.5: chip 2 at half speed.")
-@click.option(
-    "--label-offset", type=click.IntRange(0, 1), help="Added to labels.  [default: 1 for 1001 outputs, else 0]"
-)
-@click.option("--start-method", default="forkserver", show_default=True, type=click.Choice(START_METHODS))
+@click.option("--sim-faults", default="", help="Faults of the simulated chips: FILE.toml, or CALL:N/CHIP=WHAT;...")
 @click.option(
     "--max-failed-percent",
     default=1.0,
@@ -94,9 +114,6 @@ from engine.terminal import say, warn
     show_default=True,
     help="Keep what is done on disk during the run, for --resume.",
 )
-@click.option("--log", "log_file", type=PATH, help="Perf log to append to.  [default: in the user's data folder]")
-@click.option("--no-log", is_flag=True, help="Keep this run out of the perf log.")
-@click.option("--label", "log_label", default="", help="A name for this run in the perf log.")
 @click.option(
     "--stall-timeout",
     default=60.0,
@@ -111,10 +128,18 @@ from engine.terminal import say, warn
     type=click.FloatRange(0.1),
     help="Seconds that one image may take to decode.",
 )
-@click.option("--config", "config_file", type=PATH, help="TOML file of these options; the command line wins.")
+@click.option("--log", "log_file", type=PATH, help="Perf log to append to.  [default: in the user's data folder]")
+@click.option("--no-log", is_flag=True, help="Keep this run out of the perf log.")
+@click.option("--label", "log_label", default="", help="A name for this run in the perf log.")
 @click.pass_context
 def command(ctx: click.Context, /, config_file: Path | None, resume_dir: Path | None, **options: Any) -> None:
-    """Evaluate a model: JPEGs in, Top-1..5 and throughput out."""
+    """Evaluate a model: JPEGs in, Top-1..5 and throughput out.
+
+    \b
+    engine run --data val --labels val_label.txt --backend onnxruntime
+    engine run --data val --labels val_label.txt --model resnext101_bs16.om --devices 0-3
+    engine run --resume result
+    """
     from engine.perflog.log import LogOptions
 
     if resume_dir is not None:
