@@ -13,7 +13,7 @@ PATH = click.Path(path_type=Path)
 
 
 class SectionedCommand(click.Command):
-    """A command whose help lists its many options in sections. sections : {an option's name: the title above it}"""
+    """A command whose help lists its many options in sections. sections : {--option: the title above it}"""
 
     def __init__(self, *args: Any, sections: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -23,7 +23,7 @@ class SectionedCommand(click.Command):
         """A list per section, in the order in which the options were declared."""
         title, rows = "Options", []
         for parameter in self.get_params(ctx):
-            title = self._sections.get(str(parameter.name), title)
+            title = next((self._sections[flag] for flag in parameter.opts if flag in self._sections), title)
             record = parameter.get_help_record(ctx)
             if record is not None:
                 rows.append((title, record))

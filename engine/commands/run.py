@@ -24,15 +24,15 @@ from engine.terminal import say, warn
 
 #: Titles of the help, each above the option that begins its section.
 SECTIONS = {
-    "data": "What to run",
-    "devices": "The pipeline",
-    "limit": "How long",
-    "out": "Results",
-    "what_if": "Measuring",
-    "profile": "Simulated chips",
-    "max_failed_percent": "When things go wrong",
-    "log_file": "Perf log",
-    "help": "Other",
+    "--data": "What to run",
+    "--devices": "The pipeline",
+    "--limit": "How long",
+    "--out": "Results",
+    "--what-if": "Measuring",
+    "--profile": "Simulated chips",
+    "--max-failed-percent": "When things go wrong",
+    "--log": "Perf log",
+    "--help": "Other",
 }
 
 
