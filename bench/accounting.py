@@ -49,13 +49,17 @@ VARIANTS = ("with", "without")
 
 
 class TimedTally(RunTally):
-    """Knows the hub's CPU time at the begin of the run, after all processes were started."""
+    """Knows the hub's CPU time from when all processes were started to the last result."""
 
     hub_cpu_ns = 0
 
     def begin(self, crew: Crew, ledger: Ledger, max_credit: int) -> None:
         super().begin(crew, ledger, max_credit)
-        TimedTally.hub_cpu_ns = time.process_time_ns()
+        TimedTally.hub_cpu_ns = -time.process_time_ns()
+
+    def finish(self) -> None:
+        TimedTally.hub_cpu_ns += time.process_time_ns()
+        super().finish()
 
 
 class BareTally(TimedTally):
@@ -104,7 +108,7 @@ def run_once(what: str, variant: str, data: Path, labels: Path, seconds: float) 
         raise outcome.error
     tally = outcome.tally
     cpu_ns = sum(process.usage.since(process.usage_before).cpu_ns for process in tally.processes.by_pid.values())
-    hub_us = (time.process_time_ns() - TimedTally.hub_cpu_ns) / 1e3 / tally.stages.n_ranked
+    hub_us = TimedTally.hub_cpu_ns / 1e3 / tally.stages.n_ranked
     return Sample(tally.end_to_end_per_s, tally.stages.n_ranked / (cpu_ns / 1e9), hub_us)
 
 

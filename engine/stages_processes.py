@@ -16,7 +16,9 @@ from engine.crew import Member
 
 #: Seconds between two readings of a process: 0.1-0.3 ms each.
 SAMPLE_EVERY_NS = 1_000_000_000
-#: The proportional memory is read after 1, 2, 4 ... seconds only: the kernel walks all pages of the process for it.
+#: The proportional memory is read after 1, 11, 121 ... seconds and at the end only: the kernel walks all pages of the
+#: process for it, 2-5 ms each.
+PSS_RARER = 10
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 KIB = 1024
 
@@ -168,7 +170,7 @@ class Processes:
             return
         with_pss = now_ns >= self._next_pss_ns
         if with_pss:
-            self._next_pss_ns = now_ns + (now_ns - self.began_ns)
+            self._next_pss_ns = now_ns + PSS_RARER * (now_ns - self.began_ns)
         self._next_sample_ns = now_ns + SAMPLE_EVERY_NS
         self.sample_all(with_pss)
 

@@ -23,14 +23,19 @@ class Series:
     """Sums per interval since `began_ns`.
 
     images : (n,) int64, images ranked     last_result_ns : (n,) int64, when the last of them was, 0 without
-    slots  : (n, 4) int64, slot-nanoseconds in each state of `SlotState`
     """
 
     began_ns: int = 0
     interval_ns: int = FIRST_INTERVAL_NS
     images: I64 = field(default_factory=lambda: np.zeros(MOST_INTERVALS, np.int64))
     last_result_ns: I64 = field(default_factory=lambda: np.zeros(MOST_INTERVALS, np.int64))
-    slots: I64 = field(default_factory=lambda: np.zeros((MOST_INTERVALS, len(STATES)), np.int64))
+    #: Numbers of Python: a slot's trip adds to eight rows, and each item of an array would cost 100 ns.
+    _slots: list[list[int]] = field(default_factory=lambda: [[0] * len(STATES) for _ in range(MOST_INTERVALS)])
+
+    @property
+    def slots(self) -> I64:
+        """(n, 4) int64, slot-nanoseconds in each state of `SlotState`."""
+        return np.array(self._slots, np.int64)
 
     def add_images(self, now_ns: int, n: int) -> None:
         """`n` images were ranked now."""
@@ -44,7 +49,7 @@ class Series:
         while from_ns < to_ns:
             at = min(self._index(from_ns), last)
             end_ns = to_ns if at == last else self.began_ns + (at + 1) * self.interval_ns
-            row, span_ns = self.slots[at], end_ns - from_ns
+            row, span_ns = self._slots[at], end_ns - from_ns
             for state, n in enumerate(n_slots):
                 row[state] += n * span_ns
             from_ns = end_ns
@@ -65,7 +70,8 @@ class Series:
         half = MOST_INTERVALS // 2
         self.images[:half] = self.images[0::2] + self.images[1::2]
         self.last_result_ns[:half] = np.maximum(self.last_result_ns[0::2], self.last_result_ns[1::2])
-        self.slots[:half] = self.slots[0::2] + self.slots[1::2]
-        for column in (self.images, self.last_result_ns, self.slots):
+        joined = [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(*[iter(self._slots)] * 2, strict=True)]
+        self._slots = joined + [[0] * len(STATES) for _ in range(MOST_INTERVALS - half)]
+        for column in (self.images, self.last_result_ns):
             column[half:] = 0
         self.interval_ns *= 2

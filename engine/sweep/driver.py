@@ -19,6 +19,8 @@ from engine.sweep.trials import FAILED, OK, OVER, REJECTED, STOPPED, Run, Trial,
 
 #: A trial this much below the best so far is not repeated: repeats differ by less on any host worth measuring on.
 HOPELESS = 0.10
+#: So many are repeated whatever they gave: on a busy host the best of the first round may be the luckiest.
+FEWEST_FINALISTS = 3
 #: A run is stopped when it takes this many times the time of the best one: it is then at least 29 % slower.
 STOP_FACTOR = 1.4
 #: Starting and ending the processes of a run may take this many times what it took the slowest before ...
@@ -94,7 +96,11 @@ class Driver:
         first = [run for run in self._store.runs if run.repeat == 0 and run.status == OK and run.value is not None]
         first.sort(key=lambda run: -(run.value or 0.0))
         best = first[0].value if first else None
-        return [run.params for run in first[:MOST_FINALISTS] if best and (run.value or 0.0) >= best * (1 - HOPELESS)]
+        return [
+            run.params
+            for rank, run in enumerate(first[:MOST_FINALISTS])
+            if best and (rank < FEWEST_FINALISTS or (run.value or 0.0) >= best * (1 - HOPELESS))
+        ]
 
     def _run(self, params: Params, repeat: int) -> Run | None:
         """Measure it unless that was done before; None where the budget is spent."""
