@@ -142,13 +142,14 @@ class Processes:
 
     began_ns: int = 0
     by_pid: dict[int, ProcessTally] = field(default_factory=dict)
+    _hub_pid: int = field(default_factory=os.getpid)
     _next_sample_ns: int = 0
     _next_pss_ns: int = 0
 
     def begin(self, now_ns: int, members: list[Member]) -> None:
         """The run begins: what was used until now is not the run's."""
         self.began_ns = now_ns
-        self.by_pid[os.getpid()] = ProcessTally("hub", 0, os.getpid())
+        self.by_pid[self._hub_pid] = ProcessTally("hub", 0, self._hub_pid)
         for member in members:
             self._of(member)
         for process in self.by_pid.values():
@@ -194,7 +195,10 @@ class Processes:
 
     def hub(self) -> ThreadSums:
         """The hub's own thread: it waits for messages, never for room."""
-        return self.by_pid[os.getpid()].threads.setdefault(-1, ThreadSums.since(self.began_ns))
+        threads = self.by_pid[self._hub_pid].threads
+        if -1 not in threads:
+            threads[-1] = ThreadSums.since(self.began_ns)
+        return threads[-1]
 
     def spans(self, before: Processes | None = None) -> list[ProcessSpan]:
         """What each process did, since `before` where that is given."""

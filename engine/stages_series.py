@@ -51,7 +51,8 @@ class Series:
             end_ns = to_ns if at == last else self.began_ns + (at + 1) * self.interval_ns
             row, span_ns = self._slots[at], end_ns - from_ns
             for state, n in enumerate(n_slots):
-                row[state] += n * span_ns
+                if n:
+                    row[state] += n * span_ns
             from_ns = end_ns
 
     def n_whole(self, to_ns: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.errors import PerfError
 from engine.perflog.fingerprint import COMPARED, differences, lookup
-from engine.perflog.log import PLACES, series_key, why_invalid
+from engine.perflog.log import chosen_options, series_key, why_invalid
 from engine.perflog.metrics import BY_NAME, METRICS, Metric, own_half_width, samples_inside
 from engine.perflog.statistics import (
     FASTER,
@@ -177,8 +177,9 @@ def _config_differences(
 ) -> dict[str, tuple[Any, Any]]:
     if not base or not new:
         return {}
+    chosen = chosen_options(base[0]), chosen_options(new[0])
     theirs, ours = base[0]["config"], new[0]["config"]
-    names = sorted({*theirs, *ours} - PLACES)
+    names = [name for name in sorted({*chosen[0], *chosen[1]}) if chosen[0].get(name) != chosen[1].get(name)]
     return {name: (theirs.get(name), ours.get(name)) for name in names if theirs.get(name) != ours.get(name)}
 
 

@@ -6,6 +6,7 @@ runs of an experiment `pair` (experiment, number, side). A baseline is a record 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -18,6 +19,7 @@ from typing import Any
 import msgpack
 import platformdirs
 
+from engine.config import RunConfig
 from engine.errors import DataError, EngineError, PerfError
 from engine.perflog.fingerprint import COMPARED, lookup
 from engine.records import RecordWriter, read_records
@@ -164,9 +166,23 @@ def why_invalid(entry: Mapping[str, Any]) -> str:
     return ""
 
 
+def chosen_options(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a run that change what it does and are not at their default.
+
+    So an option that a later version of the engine has does not part its runs from those of earlier ones.
+    """
+    usual = {field.name: field.default for field in dataclasses.fields(RunConfig)}
+    usual["devices"] = list(RunConfig.devices)
+    return {
+        name: value
+        for name, value in entry["config"].items()
+        if name not in PLACES and not (name in usual and value == usual[name])
+    }
+
+
 def series_key(entry: Mapping[str, Any]) -> str:
     """The same for runs of one configuration on one host: what an A/A noise floor may be taken from."""
-    config = {name: value for name, value in entry["config"].items() if name not in PLACES}
+    config = chosen_options(entry)
     place = {path: lookup(entry, path) for path in COMPARED}
     text = json.dumps([config, place], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

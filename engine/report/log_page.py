@@ -11,7 +11,7 @@ from engine.errors import PerfError
 from engine.perflog.compare import DEFAULT_THRESHOLD, percent
 from engine.perflog.fingerprint import lookup
 from engine.perflog.history import Series, series_of
-from engine.perflog.log import PerfLog, usual_runs, why_invalid
+from engine.perflog.log import PerfLog, chosen_options, usual_runs, why_invalid
 from engine.perflog.metrics import BY_NAME
 from engine.perflog.statistics import FASTER, FEWEST_RUNS
 from engine.report import plots
@@ -21,6 +21,8 @@ METRIC = BY_NAME["end_to_end"]
 #: Series that get a plot: those with the newest runs, and with so many of them.
 MOST_SERIES = 12
 FEWEST_PLOTTED = 3
+#: Options that every configuration's name has, or that say no more than how long it ran.
+NAMED = {"model", "backend", "batch", "workers", "repeat", "limit", "min_duration", "min_images", "devices"}
 
 
 def log_page(log: PerfLog) -> Page:
@@ -83,7 +85,9 @@ def name_of(entry: Mapping[str, Any]) -> str:
     config = entry["config"]
     model = lookup(entry, "model.name") or config.get("model")
     decoders = f", {plural(config['workers'], 'decoder')}" if isinstance(config.get("workers"), int) else ""
-    return f"{model}, {config.get('backend')}, batch {config.get('batch')}{decoders}"
+    others = {name: value for name, value in chosen_options(entry).items() if name not in NAMED and value != ""}
+    more = "".join(f", {name} {value}" for name, value in sorted(others.items()) if value is not None)
+    return f"{model}, {config.get('backend')}, batch {config.get('batch')}{decoders}{more}"
 
 
 def _section(number: int, series: Series) -> Section:

@@ -144,6 +144,6 @@ def _effect(trials: Sequence[Trial], name: str, objective: Objective) -> Figure:
     listed = ", ".join(f"{value:,.0f} with {label}" for label, value in zip(labels, best, strict=True))
     alt = f"Best {objective.name} by {name}: {listed}.{others}"
     table = Table(alt, (name, objective.unit), list(zip(labels, best, strict=True)))
-    layout = {"xaxis": {"type": "category", "title": {"text": name}},
+    layout = {"xaxis": {"type": "category", "categoryarray": labels, "title": {"text": name}},
               "yaxis": {"title": {"text": objective.unit}, "rangemode": "tozero"}}  # fmt: skip
     return plots.figure(f"effect-{name}", name, alt, traces, layout, table)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.perflog.log import read_log
+from engine.perflog.compare import Question, compare
+from engine.perflog.log import read_log, series_key
 from engine.perflog.metrics import interval_rates
 from tests.conftest import DataSet
 from tests.perflog.entries import call_engine, entry, write_log
@@ -171,3 +172,12 @@ def test_the_rates_inside_a_run_are_those_of_parts_that_hold_whole_batches() -> 
     assert interval_rates(made) == pytest.approx([160.0] * 6)
     made["timeline"]["images"] = [16, 0]
     assert interval_rates(made) == []
+
+
+def test_an_option_that_a_later_version_has_does_not_part_its_runs_from_earlier_ones() -> None:
+    old, new = entry(600.0), entry(600.0, config__stall_timeout=60.0, config__no_labels=False)
+    assert series_key(old) == series_key(new)
+    assert compare([old], [new], Question()).config == {}
+    assert series_key(old) != series_key(entry(600.0, config__no_labels=True))
+    other = compare([entry(600.0, config__batch=16)], [entry(600.0, config__batch=8)], Question())
+    assert other.config == {"batch": (16, 8)}
