@@ -19,7 +19,7 @@ from engine.errors import MismatchError
 from engine.files import atomic_write
 from engine.leftovers import DUMPS
 from engine.models import sha256_of
-from engine.results import predictions_csv
+from engine.results import write_predictions
 
 
 def score_step(job: Certification, batch: int, run: Result) -> Result:
@@ -44,7 +44,7 @@ def score_step(job: Certification, batch: int, run: Result) -> Result:
         path = out / "scored.json"
         atomic_write(path, json.dumps(score.document).encode())
         csv_path = out / "scored.csv"
-        atomic_write(csv_path, predictions_csv(score.index, score.predictions).encode("utf-8", "surrogateescape"))
+        write_predictions(csv_path, score.index, score.predictions)
         job.say(f"{score.n_images} dumped scores of {n_images} images give the same Top-1..Top-5 as the run counted")
         return [path, csv_path], {
             "n_images": score.n_images,

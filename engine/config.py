@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.files import parse_toml
 from engine.suggest import unknown
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 BACKENDS = ("cann", "null", "onnxruntime", "sim")
 START_METHODS = ("forkserver", "spawn")
@@ -123,13 +118,12 @@ def _acl_works() -> bool:
 def read_config_file(path: Path, known: set[str]) -> dict[str, Any]:
     """Options in a TOML file, by their names on the command line (``--start-method`` is ``start_method``)."""
     try:
-        with path.open("rb") as file:
-            options = tomllib.load(file)
+        options = parse_toml(path)
     except FileNotFoundError:
         raise ConfigError(f"no configuration file {path}") from None
     except OSError as error:
         raise ConfigError(f"configuration file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"configuration file {path} is no TOML: {error}") from error
     options = {name.replace("-", "_"): value for name, value in options.items()}
     for name, value in options.items():

@@ -14,14 +14,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
 from engine.errors import ResourceError
 from engine.layout import MIB
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 #: What a full disk, a full quota or `ulimit -f` report.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Files of options, faults and rates have a few kilobytes.
+MOST_TOML_BYTES = MIB
 #: A temporary of ours that nobody wrote to for so long was left by a process that was killed.
 ABANDONED_S = 3600.0
 
@@ -74,6 +82,19 @@ def _temporary_root() -> Path:
     return Path(tempfile.mkdtemp(prefix="engine-cache-"))
 
 
+def parse_toml(path: Path) -> dict[str, Any]:
+    """The table in a small TOML file. Raises ValueError for what is none, or a bomb; OSError."""
+    with path.open("rb") as file:
+        data = file.read(MOST_TOML_BYTES + 1)
+    if len(data) > MOST_TOML_BYTES:
+        raise ValueError(f"it has more than {amount(MOST_TOML_BYTES)}")
+    try:
+        table: dict[str, Any] = tomllib.loads(data.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return table
+
+
 def atomic_write(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``: readers see the old file or the whole new one.
 
@@ -85,8 +106,15 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 def write_report(path: Path, data: bytes) -> None:
     """`atomic_write` of a file that the user named; ResourceError where it cannot be written."""
-    try:
+    with named_by_user(path):
         atomic_write(path, data)
+
+
+@contextmanager
+def named_by_user(path: Path) -> Iterator[None]:
+    """ResourceError where the file cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise ResourceError(f"{path} cannot be written: {error.strerror}: choose another place") from error
 

@@ -46,7 +46,9 @@ class DataIndex:
 
     def columns(self, offset: int) -> I32:
         """(n,) int32, each sample's class as a column of the model's output; UNLABELLED where there are no classes."""
-        return (self.labels + offset).astype(np.int32) if self.is_labelled else self.labels
+        if not self.is_labelled or not offset:
+            return self.labels
+        return (self.labels + offset).astype(np.int32)
 
     def first(self, n: int) -> DataIndex:
         """The first `n` samples."""

@@ -32,7 +32,7 @@ from engine.errors import ConfigError, DataError
 from engine.index import DataIndex
 from engine.ledger import FAILED, SCORED, Ledger
 from engine.models import FINGERPRINT, Model
-from engine.records import RecordWriter, Recovered, read_records
+from engine.records import RecordWriter, read_header, records_of
 
 JOURNAL = "journal.records"
 SET_ASIDE = "journal.old"
@@ -49,6 +49,9 @@ FREE_OPTIONS = frozenset(
         *("feeders", "sim_chips", "sim_faults", "sim_slow", "stall_timeout", "image_timeout"),
     )
 )
+
+#: Characters of a reason that are believed.
+MOST_REASON = 1000
 
 I64 = npt.NDArray[np.int64]
 
@@ -72,8 +75,8 @@ def identity_of(config: RunConfig, index: DataIndex, model: Model) -> dict[str, 
 def index_sha256(index: DataIndex) -> str:
     """Hash over the names and labels of all samples, in order."""
     digest = hashlib.sha256()
-    for array in (index.names.ends.astype("<i8"), index.names.blob, index.labels.astype("<i4")):
-        digest.update(np.ascontiguousarray(array).data)
+    for array, dtype in ((index.names.ends, "<i8"), (index.names.blob, "u1"), (index.labels, "<i4")):
+        digest.update(np.ascontiguousarray(array, dtype).data)
     return digest.hexdigest()
 
 
@@ -87,16 +90,16 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
-def read_journal(out: Path) -> Recovered:
-    """The journal in the folder of an unfinished run; DataError where there is none."""
+def read_journal_header(out: Path) -> dict[str, Any]:
+    """The header of the journal in the folder of an unfinished run; DataError where there is none."""
     if not (out / JOURNAL).is_file():
         raise DataError(f"no {JOURNAL} in {out}: nothing to resume; needed the --out folder of an unfinished run")
-    found = read_records(out / JOURNAL)
-    if found.header and (found.header.get("kind"), found.header.get("version")) != (KIND, VERSION):
+    header = read_header(out / JOURNAL)
+    if header and (header.get("kind"), header.get("version")) != (KIND, VERSION):
         raise DataError(f"{out / JOURNAL} is no journal of this version of the engine: run anew without --resume")
-    if not isinstance(found.header.get("identity"), dict) or not isinstance(found.header.get("options"), dict):
+    if not isinstance(header.get("identity"), dict) or not isinstance(header.get("options"), dict):
         raise DataError(f"{out / JOURNAL} was cut off in its first line: run anew without --resume")
-    return found
+    return header
 
 
 class Journal:
@@ -108,11 +111,10 @@ class Journal:
         Raises ConfigError for the journal of another run, DataError for none, ResourceError where the disk refuses.
         """
         self._path = config.out / JOURNAL
-        self._recovered: Recovered | None = None
+        self._is_continued = config.resume
         self.notes: list[str] = []
         if config.resume:
-            self._recovered = read_journal(config.out)
-            refuse_other(self._path, self._recovered.header["identity"], identity)
+            refuse_other(self._path, read_journal_header(config.out)["identity"], identity)
         elif self._path.exists():
             self._path.replace(config.out / SET_ASIDE)
             self.notes.append(
@@ -131,18 +133,17 @@ class Journal:
 
     def restore(self, ledger: Ledger, collector: Collector) -> Totals:
         """Settle in `ledger` and `collector` what the journal holds; DataError for records that make no sense."""
-        if self._recovered is None:
+        if not self._is_continued:
             return Totals()
         number = 0
         try:
-            for record in self._recovered.records:
+            for record in records_of(self._path):
                 number += 1
                 self._restore(record, ledger, collector)
         except (AssertionError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise DataError(
                 f"record {number} of {self._path} makes no sense ({error}): run anew without --resume"
             ) from error
-        self._recovered = None
         ledger.resume()
         return Totals(ledger.n_scored, ledger.n_failed)
 
@@ -193,11 +194,14 @@ class Journal:
     def _restore(self, record: Any, ledger: Ledger, collector: Collector) -> None:
         if record[0] == FAILED:
             _, position, reason = record
-            ledger.restore(np.array([position], np.int64), FAILED)
-            collector.fail(position % self._n_samples, str(reason))
+            ledger.restore(positions_of([position, 1], ledger.n_positions), FAILED)
+            collector.fail(position % self._n_samples, str(reason)[:MOST_REASON])
             self._is_kept[position % self._n_samples] = True
             return
-        _, runs, new_runs, ranks, top_ids, top_logits, collector.n_top1, collector.n_inconsistent = record
+        _, runs, new_runs, ranks, top_ids, top_logits, n_top1, n_inconsistent = record
+        if type(n_top1) is not int or type(n_inconsistent) is not int:
+            raise ValueError("totals that are no numbers")
+        collector.n_top1, collector.n_inconsistent = n_top1, n_inconsistent
         ledger.restore(positions_of(runs, ledger.n_positions), SCORED)
         new = positions_of(new_runs, self._n_samples)
         kept = collector.predictions
@@ -240,7 +244,12 @@ def positions_of(runs: list[int], n: int) -> I64:
     pairs = list(zip(runs[::2], runs[1::2], strict=True))
     if any(first < 0 or count < 1 or first + count > n for first, count in pairs):
         raise ValueError(f"numbers outside of 0..{n - 1}")
-    return np.concatenate([np.arange(first, first + count) for first, count in pairs] or [np.empty(0, np.int64)])
+    if sum(count for _, count in pairs) > n:
+        raise ValueError("numbers twice")
+    numbers = np.concatenate([np.arange(first, first + count) for first, count in pairs] or [np.empty(0, np.int64)])
+    if len(pairs) > 1 and len(np.unique(numbers)) != len(numbers):
+        raise ValueError("numbers twice")
+    return numbers
 
 
 def _plain_options(config: RunConfig) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,9 +55,14 @@ class NameTable:
 
     @classmethod
     def of(cls, root: Path, names: Iterable[str]) -> NameTable:
-        encoded = [os.fsencode(name) for name in names]
-        ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
-        return cls(root, ends, np.frombuffer(b"".join(encoded), np.uint8))
+        blob, lengths = bytearray(), array("q")
+        for name in names:
+            encoded = os.fsencode(name)
+            blob += encoded
+            lengths.append(len(encoded))
+        ends = np.frombuffer(lengths, np.int64)
+        np.cumsum(ends, out=ends)
+        return cls(root, ends, np.frombuffer(blob, np.uint8))
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -71,10 +77,19 @@ class NameTable:
         return os.path.join(self.root, self.name(sample))
 
     def share(self) -> int:
-        """Descriptor of a nameless shared memory with this table, for `NameTable.mapped` in other processes."""
+        """Descriptor of a nameless shared memory with this table, for `NameTable.mapped` in other processes.
+
+        From then on this process reads it there, too: ten million names are some hundred megabytes.
+        """
         fd = os.memfd_create("engine-index", os.MFD_CLOEXEC)
-        with open(fd, "wb", closefd=False) as file:
-            file.write(np.int64(len(self.ends)).tobytes() + self.ends.tobytes() + self.blob.tobytes())
+        with open(fd, "wb", buffering=0, closefd=False) as file:
+            for column in (np.array([len(self.ends)], np.int64), self.ends, self.blob):
+                left: Any = np.ascontiguousarray(column).view(np.uint8).data
+                while left:
+                    left = left[file.write(left) :]
+        there = NameTable.mapped(self.root, fd)
+        object.__setattr__(self, "ends", there.ends)  # the same numbers, elsewhere
+        object.__setattr__(self, "blob", there.blob)
         return fd
 
     @classmethod

@@ -39,7 +39,7 @@ CHUNK_BYTES = 1 << 20
 class RecordLimits:
     """What a reader accepts; larger records are skipped like damaged ones, more records are an error."""
 
-    max_record_bytes: int = 16 << 20
+    max_record_bytes: int = 4 << 20  # Python makes up to 56 bytes of one: of the smallest lists
     max_records: int = 50_000_000
 
 

@@ -38,10 +38,35 @@ def read_records(path: Path, limits: RecordLimits | None = None) -> Recovered:
 
     Raises DataError where the file is no record file or cannot be read, never for one that is torn or damaged.
     """
+    with _opened(path) as file:
+        return _recover(file, path, limits or RecordLimits())
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header alone, empty where none can be read. Raises as `read_records` does."""
+    with _opened(path) as file:
+        return _recover_header(file, path)
+
+
+def records_of(path: Path, limits: RecordLimits | None = None) -> Iterator[Any]:
+    """The records of `read_records`, one at a time. Raises as it does, at the first one."""
     limits = limits or RecordLimits()
+    with _opened(path) as file:
+        _recover_header(file, path)
+        n_records = 0
+        for frame, _ in frames_of(file, 0, limits):
+            if frame.tag == RECORD_TAG:
+                n_records += 1
+                if n_records > limits.max_records:
+                    raise DataError(f"record file {path} holds more than {limits.max_records} records")
+                yield frame.value
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as file:
-            return _recover(file, path, limits)
+            yield file
     except FileNotFoundError:
         raise DataError(f"no record file {path}") from None
     except OSError as error:

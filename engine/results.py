@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,12 @@ from engine.accuracy.guide import guide_document
 from engine.collector import FAILED, NAN, PENDING, TOP, Predictions
 from engine.config import PUBLISH_IMAGES, PUBLISH_SECONDS, RunConfig
 from engine.errors import ChipLostError, MismatchError, TooManyFailures
-from engine.files import atomic_write
+from engine.files import atomic_path, atomic_write
 from engine.index import DataIndex
 from engine.layout import default_n_slots
 from engine.leftovers import remove_dumps, remove_results
 from engine.models import Model, is_computed_here
-from engine.names import NameTable, sample_key
+from engine.names import sample_key
 from engine.perflog import fingerprint
 from engine.pipeline import Outcome, slots_of_credit
 from engine.stages_sums import NS_PER_MS
@@ -137,7 +138,7 @@ def write(report: Report, index: DataIndex, outcome: Outcome) -> None:
     if config.dump is None:
         remove_dumps(out)
     predictions = outcome.collector.predictions
-    atomic_write(out / "predictions.csv", predictions_csv(index, predictions).encode("utf-8", "surrogateescape"))
+    write_predictions(out / "predictions.csv", index, predictions)
     if report.accuracy is not None:
         guide = guide_result(predictions, outcome.opened.n_classes)
         atomic_write(out / "result.json", json.dumps(guide).encode())
@@ -148,14 +149,21 @@ def write(report: Report, index: DataIndex, outcome: Outcome) -> None:
     atomic_write(out / "run.json", (json.dumps(report.document, indent=2) + "\n").encode())
 
 
-def predictions_csv(index: DataIndex, predictions: Predictions) -> str:
+def write_predictions(path: Path, index: DataIndex, predictions: Predictions) -> None:
     """One row per image in sample order; columns `CSV_COLUMNS`, five values separated by blanks.
 
     Label and rank are empty in a run without labels.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        writer.writerows(_rows(index, predictions))
+
+
+def _rows(index: DataIndex, predictions: Predictions) -> Iterator[tuple[object, ...]]:
     for sample in range(len(index)):
         state = predictions.states[sample]
         has_scores = state not in (FAILED, PENDING)
@@ -163,19 +171,21 @@ def predictions_csv(index: DataIndex, predictions: Predictions) -> str:
         logits = " ".join(f"{value:.9g}" for value in predictions.top_logits[sample].tolist()) if has_scores else ""
         rank = str(predictions.ranks[sample]) if predictions.ranks[sample] > 0 else ""
         label = str(index.labels[sample]) if index.is_labelled else ""
-        writer.writerow((index.names.name(sample), label, rank, ids, logits, _status(predictions, sample)))
-    return text.getvalue()
+        yield index.names.name(sample), label, rank, ids, logits, _status(predictions, sample)
 
 
 def predictions_sha256(index: DataIndex, predictions: Predictions) -> str:
     """Hash over sample (its `sample_key`, which is the same in every source), rank and top-5 ids, in sample order."""
     digest = hashlib.sha256()
     digest.update(np.int64(len(index)).tobytes())
-    keys = NameTable.of(index.names.root, (sample_key(index.names.name(sample)) for sample in range(len(index))))
-    digest.update(keys.blob.tobytes())
-    digest.update(keys.ends.astype("<i8").tobytes())
-    digest.update(predictions.ranks.astype("<i4").tobytes())
-    digest.update(predictions.top_ids.astype("<i4").tobytes())
+    ends = np.empty(len(index), "<i8")
+    for sample in range(len(index)):
+        key = os.fsencode(sample_key(index.names.name(sample)))
+        ends[sample] = len(key)
+        digest.update(key)
+    np.cumsum(ends, out=ends)
+    for array, dtype in ((ends, "<i8"), (predictions.ranks, "<i4"), (predictions.top_ids, "<i4")):
+        digest.update(np.ascontiguousarray(array, dtype).data)
     return digest.hexdigest()
 
 

@@ -128,7 +128,7 @@ def _read_document(result: Path) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         raise DataError(f"no {path}: needed the --out folder of a finished run") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     if document["config"]["backend"] == "null":
         raise ConfigError(f"{result} is a run on the null device, which predicts nothing")

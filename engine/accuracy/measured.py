@@ -72,7 +72,7 @@ def _require_whole(path: Path, n: int) -> None:
     """DataError where the run.json beside the file says another number of images: the file was cut or changed."""
     try:
         expected = json.loads((path.parent / "run.json").read_text())["dataset"]["n_images"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return  # a predictions.csv on its own
     if path.name == "predictions.csv" and expected != n:
         raise DataError(
@@ -133,7 +133,7 @@ def _of_json(path: Path) -> Measured:
             raise ValueError("it has another title, no images or no accuracy")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is no result.json of the guide: {type(error).__name__} {error}") from error
     return Measured(str(path), n, {k: _counts(share, n) for k, share in shares.items()})
 

@@ -66,7 +66,7 @@ def _run_document(result: Path) -> dict[str, Any] | None:
     try:
         document: dict[str, Any] = json.loads(path.read_text())
         return document if document["model"] and document["config"] else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is no run.json: {error}") from error
 
 

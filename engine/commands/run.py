@@ -171,9 +171,9 @@ def over_journal(ctx: click.Context, folder: Path, options: dict[str, Any]) -> d
     """Options of the unfinished run in `folder`, where the command line does not give them."""
     from click.core import ParameterSource
 
-    from engine.journal import read_journal
+    from engine.journal import read_journal_header
 
-    theirs = read_journal(folder).header["options"]
+    theirs = read_journal_header(folder)["options"]
     known = {name: value for name, value in theirs.items() if value is not None and name in _parameters(ctx)}
     if ctx.get_parameter_source("out") is ParameterSource.COMMANDLINE and options["out"] != folder:
         raise ConfigError(f"--resume {folder} writes to that folder: leave --out {options['out']} away")

@@ -52,8 +52,8 @@ def command(dump: Path, labels: Path, out: Path, predictions: Path | None, **opt
     import json
 
     from engine.accuracy.score import ScoreOptions, score_dumps
-    from engine.files import write_report
-    from engine.results import predictions_csv
+    from engine.files import named_by_user, write_report
+    from engine.results import write_predictions
 
     score = score_dumps(
         dump,
@@ -68,8 +68,8 @@ def command(dump: Path, labels: Path, out: Path, predictions: Path | None, **opt
     )
     write_report(out, json.dumps(score.document).encode())
     if predictions is not None:
-        text = predictions_csv(score.index, score.predictions)
-        write_report(predictions, text.encode("utf-8", "surrogateescape"))
+        with named_by_user(predictions):
+            write_predictions(predictions, score.index, score.predictions)
     for note in score.notes:
         warn(note)
     _tell(score, out)

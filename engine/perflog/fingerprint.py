@@ -83,9 +83,8 @@ def _git(folder: Path, *arguments: str) -> str:
 def data_sha256(index: DataIndex) -> str:
     """Hash over names, labels and the sizes of some files (none where the data are not plain files)."""
     digest = hashlib.sha256()
-    digest.update(index.names.ends.astype("<i8").tobytes())
-    digest.update(index.names.blob.tobytes())
-    digest.update(index.labels.astype("<i8").tobytes())
+    for array, dtype in ((index.names.ends, "<i8"), (index.names.blob, "u1"), (index.labels, "<i8")):
+        digest.update(np.ascontiguousarray(array, dtype).data)
     for sample in np.linspace(0, len(index) - 1, min(len(index), MOST_SIZES)).astype(int):
         with contextlib.suppress(OSError):
             digest.update(np.int64(os.stat(index.names.path(int(sample))).st_size).tobytes())

@@ -245,7 +245,7 @@ def entries_of_path(path: Path) -> list[dict[str, Any]]:
         return read_log(path).entries
     try:
         document = json.loads(document_path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PerfError(f"{document_path} is no run.json of a finished run: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("config"), dict):
         raise PerfError(f"{document_path} is no run.json: it has no config")

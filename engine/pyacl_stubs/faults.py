@@ -29,23 +29,19 @@ from __future__ import annotations
 
 import random
 import re
-import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.files import parse_toml
 from engine.pyacl_stubs.codes import Outcome
 from engine.pyacl_stubs.settings import Settings
 
 if TYPE_CHECKING:
     from engine.pyacl_stubs.chip import Chip
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _RULE = re.compile(
     r"(?P<call>acl\.[a-z0-9_.]+):(?:p(?P<probability>[0-9.]+)|(?P<nth>\d+)(?P<onward>\+)?)(?:/(?P<device>\d+))?"
@@ -94,10 +90,10 @@ def parse(script: str) -> list[Fault]:
 def _read_toml(path: Path) -> tuple[list[Fault], int | None]:
     """The faults of a file, and its seed."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = parse_toml(path)
     except OSError as error:
         raise FaultError(f"fault file {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise FaultError(f"fault file {path} is not TOML: {error}") from None
     seed, rules = table.pop("seed", None), table.pop("fault", [])
     if table or not isinstance(rules, list) or not isinstance(seed, int | None):

@@ -15,17 +15,13 @@ nearly linear in; below the first and above the last the nearest published time 
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from engine.files import parse_toml
 
 PROFILES = Path(__file__).with_name("profiles")
 NS_PER_MS = 1_000_000
@@ -107,10 +103,10 @@ def load_profile(name: str) -> Profile:
     """Read a profile by its name, or by a path that ends in ``.toml``."""
     path = Path(name) if name.endswith(".toml") else PROFILES / f"{name}.toml"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = parse_toml(path)
     except FileNotFoundError:
         raise ProfileError(f"no profile {name!r}; shipped: {', '.join(profile_names())}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise ProfileError(f"profile {path} is not TOML: {error}") from None
     try:
         return _profile_of(path.stem, table)

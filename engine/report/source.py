@@ -41,7 +41,7 @@ def page_of(source: Path, against: Path | None = None, log_file: Path | None = N
 def _read(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PerfError(f"{path} is no run.json: {error}") from error
     if not isinstance(document, dict):
         raise PerfError(f"{path} is no run.json: {NEEDED}")

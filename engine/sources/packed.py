@@ -14,7 +14,7 @@ from engine.errors import DataError
 from engine.names import NameTable
 from engine.sources.base import Array
 from engine.sources.made_with import require_preset
-from engine.sources.packed_format import HASH_BYTES, PackedLayout, damaged, read_packed
+from engine.sources.packed_format import HASH_BYTES, PackedLayout, read_packed
 from kernels.fingerprint import fingerprint_hash
 from kernels.normalise import normalise_crop
 from kernels.reference import as_words
@@ -59,12 +59,8 @@ class PackedSource:
         layout = store.layout
         try:
             self._fd = os.open(store.path, os.O_RDONLY | os.O_CLOEXEC)
-            hashes = os.pread(self._fd, layout.n * HASH_BYTES, layout.hashes_at)
         except OSError as error:
             raise DataError(f"packed file {store.path} cannot be read: {error.strerror}") from error
-        if len(hashes) < layout.n * HASH_BYTES:
-            raise damaged(store.path, f"it has {len(hashes) // HASH_BYTES} of {layout.n} hashes")
-        self._hashes = np.frombuffer(hashes, "<u8")
         self._data = np.zeros(-(-layout.crop_bytes // HASH_BYTES) + 1, np.uint64)
         self._bytes: Any = self._data.view(np.uint8)[: layout.crop_bytes]
 
@@ -75,11 +71,12 @@ class PackedSource:
             raise ImageError(store.failed[sample])
         try:
             n_bytes = os.preadv(self._fd, [self._bytes], layout.crop_at(sample))
+            wanted = os.pread(self._fd, HASH_BYTES, layout.hash_at(sample))  # kept, all of them took 8 bytes a sample
         except OSError as error:
             raise ImageError(f"its crop in {store.path} cannot be read: {error.strerror}") from error
         if n_bytes != layout.crop_bytes:
             raise ImageError(f"its crop in {store.path} has {n_bytes} of {layout.crop_bytes} bytes")
-        self._data[-1] = self._hashes[sample]
+        self._data[-1] = int.from_bytes(wanted, "little")
         return self._data
 
     def write(self, data: U64Array, row: Array) -> str:

@@ -99,13 +99,29 @@ class PackedIndex:
         return packed
 
     @classmethod
-    def decode(cls, root: Path, data: bytes) -> PackedIndex:
+    def decode(cls, root: Path, data: Any) -> PackedIndex:
+        """Of the bytes of `encode`. Raises all kinds of errors for others."""
         fields = msgpack.unpackb(data, strict_map_key=False)
         names = NameTable(
             root, np.frombuffer(fields.pop("name_ends"), "<i8"), np.frombuffer(fields.pop("name_blob"), np.uint8)
         )
         labels = fields.pop("labels")
         return cls(names=names, labels=None if labels is None else np.frombuffer(labels, "<i4"), **fields)
+
+    def contradiction(self, layout: PackedLayout) -> str:
+        """What cannot be true of a file of this layout; empty where all can."""
+        ends, n = self.names.ends, layout.n
+        if len(ends) != n or (self.labels is not None and len(self.labels) != n):
+            return f"{n} crops, {len(ends)} names, {'no' if self.labels is None else len(self.labels)} labels"
+        if n and (ends[0] < 0 or ends[-1] != len(self.names.blob) or (np.diff(ends) < 0).any()):
+            return "names outside of their blob"
+        if self.labels is not None and n and int(self.labels.min()) < 0:
+            return f"a class of {self.labels.min()}"
+        wanted = {"preset": str, "spec": dict, "inputs": int, "failed": dict}
+        if wrong := [name for name, kind in wanted.items() if not isinstance(getattr(self, name), kind)]:
+            return f"its {wrong[0]} is of another kind"
+        is_sound = (type(at) is int and 0 <= at < n and isinstance(why, str) for at, why in self.failed.items())
+        return "" if all(is_sound) else "failed images that are none of its crops"
 
 
 def hash_bytes(data: bytes | npt.NDArray[np.uint8]) -> int:
@@ -136,13 +152,22 @@ def read_packed(path: Path) -> tuple[PackedLayout, PackedIndex]:
             size, needed = os.fstat(file.fileno()).st_size, layout.index_at + index_bytes
             if size != needed:
                 raise damaged(path, f"it has {size} bytes but needs {needed} for {layout.n} crops")
+            words = np.zeros(-(-index_bytes // HASH_BYTES), np.uint64)  # hashed in place: it may be half a gigabyte
+            index = words.view(np.uint8)[:index_bytes].data
             file.seek(layout.index_at)
-            index = file.read(index_bytes)
+            if file.readinto(index) != index_bytes:
+                raise damaged(path, "it was cut short while it was read")
     except OSError as error:
         raise DataError(f"packed file {path} cannot be read: {error.strerror}") from error
-    if hash_bytes(index) != index_hash:
+    if int(fingerprint_hash(words)) != index_hash:
         raise damaged(path, "the hash of its index is wrong")
-    return layout, PackedIndex.decode(path.parent, index)
+    try:
+        found = PackedIndex.decode(path.parent, index)
+    except (KeyError, TypeError, ValueError, RecursionError, msgpack.UnpackException) as error:
+        raise damaged(path, f"its index makes no sense ({type(error).__name__}: {error})") from error
+    if why := found.contradiction(layout):
+        raise damaged(path, f"its index makes no sense ({why})")
+    return layout, found
 
 
 def _decode_header(path: Path, data: bytes) -> tuple[PackedLayout, int, int]:

@@ -162,8 +162,8 @@ def test_limits_bound_what_is_read(tmp_path: Path) -> None:
     assert read_records(path, RecordLimits(max_record_bytes=100)).records == ["small", "third"]
     with pytest.raises(DataError, match="holds more than 2 records"):
         read_records(path, RecordLimits(max_records=2))
-    with pytest.raises(ValueError, match="is above 16777216"), RecordWriter(path, HEADER) as writer:
-        writer.append(b"x" * (16 << 20))
+    with pytest.raises(ValueError, match="is above 4194304"), RecordWriter(path, HEADER) as writer:
+        writer.append(b"x" * (4 << 20))
 
 
 def test_two_owners_at_once_are_refused(tmp_path: Path) -> None:
