@@ -50,6 +50,7 @@ class Dump:
                         other.unlink()
                 self._write(path, row)
             except OSError as error:
+                path.unlink(missing_ok=True)  # half of a file would count as a whole one
                 raise ResourceError(f"dump {path} cannot be written: {error.strerror}") from error
 
     def _write(self, path: Path, row: npt.NDArray[np.float32]) -> None:

@@ -162,7 +162,10 @@ def _remove_abandoned(folder: Path) -> None:
 
 def _full_disk(path: Path, need_bytes: int | None) -> str:
     need = "more space" if need_bytes is None else amount(need_bytes)
-    free = amount(shutil.disk_usage(path.parent).free)
+    disk = os.statvfs(path.parent)
+    if disk.f_files and not disk.f_favail:
+        return f"writing {path} needs one more file than its disk can hold: remove some or choose another folder"
+    free = amount(disk.f_bavail * disk.f_frsize)
     return f"writing {path} needs {need} but its disk has {free} free: make room or choose another folder"
 
 

@@ -15,10 +15,13 @@ from engine.layout import MIB, ArenaLayout
 from engine.limits import mapped_bytes
 
 CGROUP = Path("/sys/fs/cgroup")
-#: Files of the memory limit and of what is used of it, of cgroup 2 and 1.
+#: This process's groups: "4:memory:/a/b" of cgroup 1, "0::/a/b" of cgroup 2.
+OWN_CGROUPS = Path("/proc/self/cgroup")
+#: Files of the memory limit and of what is used of it, of cgroup 1 and 2, and the name of what of that is page cache
+#: that the kernel drops when memory is wanted, in memory.stat.
 CGROUP_MEMORY = (
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ("memory.max", "memory.current", "inactive_file"),
 )
 #: Of the memory that is available now, the arena may take this much: the processes need the rest.
 ARENA_SHARE = 0.8
@@ -41,14 +44,40 @@ def available_memory_bytes() -> int:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 available = int(line.split()[1]) * 1024
-    for limit, usage in CGROUP_MEMORY:
-        with contextlib.suppress(OSError, ValueError):
-            left = int((CGROUP / limit).read_text()) - int((CGROUP / usage).read_text())
-            available = min(available, left)
+    for group in _memory_cgroups():
+        available = min(available, _left_in(group))
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
         available = min(available, soft - mapped_bytes())
     return available
+
+
+def _memory_cgroups() -> list[Path]:
+    """Folders of the groups whose memory limits hold here: this process's own, and all above it.
+
+    In a container the path may be the host's, and only the root be there.
+    """
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        for line in OWN_CGROUPS.read_text().splitlines():
+            number, controllers, path = line.split(":", 2)
+            root = CGROUP / "memory" if "memory" in controllers.split(",") else CGROUP
+            if root != CGROUP or number == "0":
+                own = root / path.lstrip("/")
+                found += [own, *(parent for parent in own.parents if parent.is_relative_to(root))]
+    return found or [CGROUP, CGROUP / "memory"]
+
+
+def _left_in(group: Path) -> int:
+    """Bytes that this group may still allocate; very many where it has no limit."""
+    for limit, usage, cache in CGROUP_MEMORY:
+        with contextlib.suppress(OSError, ValueError):
+            left = int((group / limit).read_text()) - int((group / usage).read_text())
+            for line in (group / "memory.stat").read_text().splitlines():
+                name, _, value = line.partition(" ")
+                left += int(value) if name == cache else 0
+            return left
+    return 1 << 62
 
 
 def check_memory(layout: ArenaLayout) -> None:

@@ -27,6 +27,8 @@ from engine.presets import find_preset
 from engine.progress import Progress
 from engine.standins import parse_injection
 from engine.trace import Scene, check_trace_path, write_trace
+from kernels.cache import why_elsewhere
+from kernels.isa import INSTRUCTION_SET
 from kernels.spec import FLOAT32_NCHW, PreprocessSpec, TensorFormat
 from kernels.warm import warm
 
@@ -199,6 +201,8 @@ def warm_up(spec: PreprocessSpec, say: Callable[[str], None], tensor: TensorForm
         if timer.finished.is_set():
             say_step()
 
+    if note := why_elsewhere(INSTRUCTION_SET):
+        say(note)
     timer = threading.Timer(SLOW_WARM_UP_S, say_step)
     timer.daemon = True
     timer.start()

@@ -35,6 +35,14 @@ def cache_folder(instruction_set: str) -> str:
     return tempfile.mkdtemp(prefix="engine-kernels-")  # every process compiles for itself: slow, but right
 
 
+def why_elsewhere(instruction_set: str) -> str | None:
+    """One line where the folder that comes first cannot be written, so that the kernels are kept elsewhere."""
+    first, folder = _bases()[0], Path(cache_folder(instruction_set))
+    if folder.parent == first:
+        return None
+    return f"compiled kernels cannot be kept in {first}: using {folder.parent} instead"
+
+
 def sources_digest() -> str:
     """12 hexadecimal digits over numba's version and every source file of this package."""
     digest = hashlib.sha256(numba.__version__.encode())

@@ -134,7 +134,9 @@ def _members(path: Path) -> Iterator[Member]:
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 while (info := tar.next()) is not None:
-                    name = os.path.normpath(info.name)
+                    name = os.path.normpath(info.name).lstrip("/")
+                    if name.startswith(".."):  # tensors are written under the names of their images
+                        raise DataError(f"archive {path} holds {info.name}, which is outside of it: make it again")
                     is_plain = info.isdir() or (info.isreg() and not info.issparse())
                     if is_plain and not os.path.basename(name).startswith("."):
                         yield Member(name, info.offset_data, info.size, info.isdir())
