@@ -144,14 +144,14 @@ class Hub:
                     decoder.send(Fill(slot, samples))
 
     def _hand_out_runs(self) -> None:
-        """Ready slots go to the chips with the most room in their windows."""
+        """Ready slots go to the chips with the most room in their windows, the longest waiting of them first."""
         while self._ledger.n_ready and self._credit:
             device = max(self._credit, key=self._credit.__getitem__)
             if not self._credit[device]:
                 return
             slot = self._ledger.next_ready(device)
             assert slot is not None
-            self._credit[device] -= 1
+            self._credit[device] = self._credit.pop(device) - 1  # to the end of those with as much room
             self._tally.sent_run(self._filled[slot])
             self._watchdog.chip_got_work(device)
             self._feeders[device].send(Run(slot, len(self._ledger.positions(slot)), device))

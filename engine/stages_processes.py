@@ -32,6 +32,7 @@ class Usage:
     pss_peak_bytes: int = 0
     n_voluntary_switches: int = 0
     n_forced_switches: int = 0
+    _switches: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False)  # by thread
 
     def since(self, before: Usage) -> Usage:
         """What was used since; the peaks are those of the whole."""
@@ -56,14 +57,13 @@ class Usage:
                 self.pss_peak_bytes = max(self.pss_peak_bytes, pss)
 
     def _sample_switches(self, proc: Path) -> None:
-        """/proc/PID/status counts those of the first thread only."""
-        voluntary = forced = 0
-        names = {b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches"}
+        """/proc/PID/status counts those of the first thread only; a thread that has ended keeps what was read last."""
+        voluntary, forced = b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches"
         for task in os.listdir(proc / "task"):
-            numbers = _numbers(proc / "task" / task / "status", names)
-            voluntary += numbers[b"voluntary_ctxt_switches"]
-            forced += numbers[b"nonvoluntary_ctxt_switches"]
-        self.n_voluntary_switches, self.n_forced_switches = voluntary, forced
+            with contextlib.suppress(OSError, LookupError):  # it ended meanwhile
+                numbers = _numbers(proc / "task" / task / "status", {voluntary, forced})
+                self._switches[task] = numbers[voluntary], numbers[forced]
+        self.n_voluntary_switches, self.n_forced_switches = map(sum, zip(*self._switches.values(), strict=True))
 
 
 def _numbers(path: Path, names: set[bytes]) -> dict[bytes, int]:

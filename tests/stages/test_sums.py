@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.stages_latency import PER_OCTAVE, Latencies
-from engine.stages_processes import ThreadSums
+from engine.stages_processes import ThreadSums, Usage
 from engine.stages_series import FIRST_INTERVAL_NS, MOST_INTERVALS, Series
 
 MS = 1_000_000
@@ -94,3 +98,25 @@ def test_a_thread_that_started_during_the_run_is_accounted_from_there() -> None:
     thread.take([10, 20, 0, 600], run_began_ns=100)
     assert thread.began_ns == 570
     assert (thread.busy_ns, thread.starved_ns) == (10, 20)
+
+
+def test_switches_of_a_thread_that_has_ended_stay_counted() -> None:
+    """Sums over the threads that live would go down, and a run could have fewer than none."""
+    ended, usage = threading.Event(), Usage()
+
+    def sleep_often() -> None:
+        for _ in range(50):
+            time.sleep(0.0002)
+        ended.set()
+        released.wait(10)
+
+    released = threading.Event()
+    thread = threading.Thread(target=sleep_often)
+    thread.start()
+    assert ended.wait(10)
+    usage.sample(os.getpid(), with_pss=False)
+    before = usage.n_voluntary_switches
+    released.set()
+    thread.join(10)
+    usage.sample(os.getpid(), with_pss=False)
+    assert usage.n_voluntary_switches >= before >= 50

@@ -131,6 +131,7 @@ def check_shares(document: dict[str, Any]) -> None:
         if stage["images_per_s"] and name != "slot_wait":
             done = n_images / wall_s / stage["images_per_s"]
             assert 100 * done == pytest.approx(stage["busy_percent"], rel=0.05, abs=0.5), name
+    assert all(device["n_images"] for device in document["devices"])  # the interface rate is that of all chips
     slots = document["slots"]
     assert sum(slots["mean"].values()) == pytest.approx(slots["n_slots"])
     timeline = document["timeline"]
