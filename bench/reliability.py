@@ -3,7 +3,7 @@
 Runs the checks that are named (all without arguments) and writes docs/reliability.md from their figures, those of
 checks that were not run again being kept in docs/reliability.json.
 
-    python -m bench.reliability [chaos] [ledger] [mutants] [tests] [--runs 200] [--seed 1] [--chaos-json FILE ...]
+    python -m bench.reliability [CHECK ...] [--runs 200] [--seed 1] [--made NAME=FILE ...]
 """
 
 from __future__ import annotations
@@ -40,8 +40,11 @@ Written by `python -m bench.reliability`; the figures are those of the last run 
 | a stopped process, a silent chip | noticed by the watchdog, reported in `incidents.txt`, killed, replaced |
 | nothing hangs | `--stall-timeout` (exit code 15), `--image-timeout`, a guard on the hub itself |
 | a run goes on where it was | a journal in `--out`; `--resume DIR` refuses other data, models, options |
-| an image that kills, hangs or bloats its decoder | handed out alone, then FAILED by name |
+| an image that kills, hangs or bloats its decoder, or meets a defect of it | handed out alone, then FAILED by name |
+| a process that dies again and again | more than one death per eight images done, 8 (feeders: 4) ahead: code 7 |
+| a closed terminal, a service manager's stop | as Ctrl-C: drained, written, resumable; a second one ends at once |
 | nothing is left behind | nameless shared memory, locks that end with their process, files written aside and renamed |
+| two runs of the same write the same files | but for the fields `MEASURED` in tests/crash/test_determinism.py |
 | too little memory, disk or descriptors | refused beforehand with need, have and the option to lower (exit code 6) |
 
 | check | what is done | last figures | when, where |
@@ -49,22 +52,78 @@ Written by `python -m bench.reliability`; the figures are those of the last run 
 """
 
 
-def run_chaos(options: argparse.Namespace) -> Figures:
-    """Random signals at random moments, with resumes."""
-    parts = [json.loads(path.read_text()) for path in options.chaos_json]
-    if not parts:
-        with tempfile.NamedTemporaryFile(suffix=".json") as file:
-            command = ["bench.chaos", "--runs", str(options.runs), "--seed", str(options.seed), "--json", file.name]
-            subprocess.run([sys.executable, "-m", *command], check=False)
-            parts = [json.loads(Path(file.name).read_text())]
+def summaries(name: str, module: str, arguments: list[object], options: argparse.Namespace) -> list[Figures]:
+    """What runs of a bench module that were made before wrote (``--made NAME=FILE``), or what one made now writes."""
+    made = [Path(word.partition("=")[2]) for word in options.made if word.partition("=")[0] == name]
+    if made:
+        return [json.loads(path.read_text()) for path in made]
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        command = [sys.executable, "-m", module, *map(str, arguments), "--json", file.name]
+        subprocess.run(command, cwd=ROOT, check=False)
+        return [json.loads(Path(file.name).read_text())]
+
+
+def total_of(parts: list[Figures]) -> Counter[str]:
+    """Sums of the numbers in several summaries."""
     total: Counter[str] = Counter()
     for part in parts:
         total.update({name: value for name, value in part.items() if isinstance(value, int)})
+    return total
+
+
+def run_chaos(options: argparse.Namespace) -> Figures:
+    """Random signals at random moments, with resumes."""
+    total = total_of(summaries("chaos", "bench.chaos", ["--runs", options.runs, "--seed", options.seed], options))
     return {
         "what": "`bench.chaos`: signals to drawn processes at drawn moments, resumed until complete",
         "found": f"{total['runs']} runs, {total['signals']} signals, {total['resumed']} completed from a journal: "
         f"{total['HANG']} hangs, {total['DIFFERENT']} different predictions, {total['processes left']} with processes "
         f"left, {total['left in /dev/shm']} with shared memory left; {total['complained']} runs not as they should be",
+    }
+
+
+def run_resumes(options: argparse.Namespace) -> Figures:
+    """The hub killed at a random moment, then --resume."""
+    parts = summaries("resumes", "bench.resumes", ["--seed", options.seed], options)
+    total = total_of(parts)
+    shares = [part["done_percent_min_median_max"] for part in parts]
+    return {
+        "what": "`bench.resumes`: SIGKILL of the hub at a drawn moment, then `--resume`, half of them with other sizes",
+        "found": f"{total['runs']} runs, killed with {min(share[0] for share in shares)} to "
+        f"{max(share[2] for share in shares)} % done: {total['DIFFERENT']} different predictions, "
+        f"{total['NOT ONLY THE REST']} did other than the rest; "
+        f"{total['complained']} runs not as they should be",
+    }
+
+
+def run_soak(options: argparse.Namespace) -> Figures:
+    """10^6 images through simulated chips."""
+    found = summaries("soak", "bench.soak", ["--index", 0], options)[0]["soak"]
+    return {
+        "what": "`bench.soak`: memory, descriptors and rate of a long run, after its first fifth",
+        "found": f"{found['images']} images, backend {found['backend']}, {found['images_per_s']} images/s: at most "
+        f"{found['worst_mib_per_100_000']:.2f} MiB more per 100,000 images in any process, descriptors "
+        f"{'constant' if found['descriptors_constant'] else 'NOT CONSTANT'}, drift of the rate "
+        f"{found['drift_percent']:+.2f} %",
+    }
+
+
+def run_index(options: argparse.Namespace) -> Figures:
+    """10^7 samples."""
+    found = summaries("index", "bench.soak", ["--images", 0], options)[0]["index"]
+    return {
+        "what": "`bench.soak`: a packed file of that many crops; bytes of the hub while it writes the results",
+        "found": f"{found['samples']} samples: first slots handed out after {found['start_s']:.2f} s "
+        f"(1,000 samples: {found['start_of_1000_s']:.2f} s); {found['bytes_per_sample']} bytes a sample",
+    }
+
+
+def run_deaths(_: argparse.Namespace) -> Figures:
+    """Every way to die in every state of decoder and feeder."""
+    return {
+        "what": "`tests/crash/test_every_death.py`: SIGKILL, SIGSEGV, SIGSTOP, `_exit`, MemoryError and a defect, each "
+        "in 6 states of decoder and feeder",
+        "found": run_pytest("tests/crash/test_every_death.py", "-m", "heavy or not heavy"),
     }
 
 
@@ -123,16 +182,31 @@ def run_mutants(options: argparse.Namespace) -> Figures:
 
 
 def run_tests(_: argparse.Namespace) -> Figures:
-    """tests/crash and tests/images, by pytest."""
-    command = [sys.executable, "-m", "pytest", "tests/crash", "tests/images", "-q"]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    """tests/crash, tests/images and the hostile files, by pytest."""
     return {
-        "what": "`pytest tests/crash tests/images`: deaths, stops, stalls, signals, resources, odd images",
-        "found": finished.stdout.strip().splitlines()[-1],
+        "what": "`pytest tests/crash tests/images tests/test_hostile_files.py`: deaths, stops, stalls, signals, "
+        "resources, odd images, hostile files",
+        "found": run_pytest("tests/crash", "tests/images", "tests/test_hostile_files.py"),
     }
 
 
-CHECKS = {"chaos": run_chaos, "ledger": run_ledger, "mutants": run_mutants, "tests": run_tests}
+def run_pytest(*arguments: str) -> str:
+    """The last line of a run of pytest."""
+    command = [sys.executable, "-m", "pytest", "-q", *arguments]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return finished.stdout.strip().splitlines()[-1]
+
+
+CHECKS = {
+    "ledger": run_ledger,
+    "deaths": run_deaths,
+    "chaos": run_chaos,
+    "resumes": run_resumes,
+    "mutants": run_mutants,
+    "soak": run_soak,
+    "index": run_index,
+    "tests": run_tests,
+}
 
 
 def _engine(*arguments: object) -> tuple[int, str]:
@@ -144,7 +218,7 @@ def _engine(*arguments: object) -> tuple[int, str]:
 def write_page(figures: Figures) -> None:
     """The table, from the figures of all checks."""
     columns = "| {name} | {what} | {found} | {when}, {where} |\n"
-    rows = [columns.format(name=name, **row) for name, row in figures.items()]
+    rows = [columns.format(name=name, **figures[name]) for name in CHECKS if name in figures]
     absent = [f"| {name} | {run.__doc__} | not run yet | |\n" for name, run in CHECKS.items() if name not in figures]
     PAGE.write_text(INTRODUCTION + "".join(rows + absent))
 
@@ -155,7 +229,7 @@ def main() -> None:
     parser.add_argument("checks", nargs="*", choices=[[], *CHECKS], help="[default: all]")
     parser.add_argument("--runs", type=int, default=200, help="of the chaos runner")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--chaos-json", type=Path, nargs="*", default=[], help="summaries of chaos runs made before")
+    parser.add_argument("--made", nargs="*", default=[], help="NAME=FILE: summaries that bench modules wrote before")
     options = parser.parse_args()
     figures: Figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     for name in options.checks or CHECKS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -38,7 +39,9 @@ LOOK_AGAIN_S = 0.5
 CLOSED_PIPE_PATIENCE_S = 1.0
 #: The kernel ends a killed process within milliseconds, unless it waits for a broken disk or driver.
 KILLED_WITHIN_S = 5.0
-START_ATTEMPTS = 3
+#: A fork server that is killed while it is asked takes some milliseconds to be gone, and only then is replaced.
+START_ATTEMPTS = 6
+FIRST_PAUSE_S = 0.005
 #: The fork server tells an exit code within milliseconds.
 EXIT_CODE_WITHIN_S = 0.5
 
@@ -61,8 +64,9 @@ class Member:
         self._pid_fd = os.pidfd_open(self.pid)
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
+        if self._pid_fd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
 
     def has_ended(self, within_s: float) -> bool:
         """Wait for its end."""
@@ -80,6 +84,7 @@ class Member:
             kill_stopped_helpers()
             self.process.join(EXIT_CODE_WITHIN_S)
         os.close(self._pid_fd)
+        self._pid_fd = -1
         self.channel.close()
         return self.process.exitcode if has_ended else None
 
@@ -151,6 +156,7 @@ class Crew:
         self._n_feeders: Counter[int] = Counter()  # started, by number
         self.waited_ns = 0  # in `wait`, for a message
         self._is_killed = False
+        atexit.register(self.kill)  # Python waits for every process at its exit, also for one that is stopped
 
     def start_decoder(self, number: int) -> Member:
         plan = self._plan
@@ -220,18 +226,14 @@ class Crew:
     def close(self) -> list[str]:
         """End every process: decoders by closing their pipes, feeders by asking; whoever stays or is stopped is killed.
 
-        Returns a line for each that did not end well, unless all were killed.
+        Returns a line for each that did not end well, unless all were killed. Interrupted, it kills them all.
         """
-        for feeder in self.feeders:
-            feeder.send(Stop())
-        for decoder in self.decoders:
-            decoder.channel.close()
-        deadline_s = time.monotonic() + STOP_PATIENCE_S
-        while time.monotonic() < deadline_s and not all(member.has_ended(LOOK_AGAIN_S) for member in self.members):
-            for member in self.members:
-                if process_state(member.pid).is_stopped:
-                    member.kill()
-        ends = [(member.title, member.bury(0.0)) for member in self.members]
+        try:
+            ends = self._end_members()
+        except BaseException:
+            self.kill()
+            raise
+        atexit.unregister(self.kill)
         self.decoders, self.feeders = [], []
         kill_stopped_helpers()
         os.close(self.stacks_fd)
@@ -247,10 +249,24 @@ class Crew:
         )
         return [f"{title} {how} while it was ending: its work was done" for title, how in hows]
 
+    def _end_members(self) -> list[tuple[str, int | None]]:
+        """Title and exit code of each, None where it had to be killed."""
+        for feeder in self.feeders:
+            feeder.send(Stop())
+        for decoder in self.decoders:
+            decoder.channel.close()
+        deadline_s = time.monotonic() + STOP_PATIENCE_S
+        while time.monotonic() < deadline_s and not all(member.has_ended(LOOK_AGAIN_S) for member in self.members):
+            for member in self.members:
+                if process_state(member.pid).is_stopped:
+                    member.kill()
+        return [(member.title, member.bury(0.0)) for member in self.members]
+
     def _start(self, role: str, number: int, target: object, job: object) -> Member:
-        for _ in range(START_ATTEMPTS - 1):
-            with contextlib.suppress(EOFError, OSError):  # the fork server was killed while it was asked
+        for attempt in range(START_ATTEMPTS - 1):
+            with contextlib.suppress(EOFError, OSError):
                 return self._try_start(role, number, target, job)
+            time.sleep(FIRST_PAUSE_S * 2**attempt)
         try:
             return self._try_start(role, number, target, job)
         except (EOFError, OSError) as error:

@@ -20,6 +20,10 @@ from engine.stacks import DUMP_SIGNAL
 PRELOADED = ["engine.decoder", "engine.feeder", "kernels.host", "kernels.fingerprint"]
 
 
+#: The kernel ends a killed process within milliseconds, unless it waits for a broken disk.
+GONE_WITHIN_S = 5.0
+
+
 def start_fork_server() -> None:
     """Start the fork server with this process's own import path, once.
 
@@ -68,7 +72,8 @@ def _kill_if_stopped(pid: int) -> None:
     if process_state(pid).is_stopped:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        while process_state(pid).is_stopped:
+        deadline_s = time.monotonic() + GONE_WITHIN_S  # until then Python takes it for alive, and asks it in vain
+        while process_state(pid).letter not in "Z?" and time.monotonic() < deadline_s:
             time.sleep(0.001)
 
 

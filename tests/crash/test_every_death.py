@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,3 +82,42 @@ def run_armed(plan: Plan, trip: Trip, told: Told) -> Outcome:
     index = replace(plan.index, store=store)
     armed = replace(plan, index=index, device_job=replace(plan.device_job, options=options))
     return run_pipeline(armed, told.watcher())
+
+
+INTERRUPTED_CLOSE = """
+import os, signal, sys
+from pathlib import Path
+from engine.crew import Crew, Member
+from engine.pipeline import run_pipeline
+from tests.conftest import DataSet
+from tests.crash.inprocess import Told, make_plan
+
+def interrupt(member, within_s):
+    os.kill(member.pid, signal.SIGSTOP)
+    Member.has_ended = has_ended
+    raise KeyboardInterrupt
+
+def close(crew):
+    Member.has_ended = interrupt
+    return whole_close(crew)
+
+if __name__ == "__main__":
+    has_ended, whole_close = Member.has_ended, Crew.close
+    Crew.close = close
+    run_pipeline(make_plan(DataSet(Path(sys.argv[1]), Path(sys.argv[2]), 37), Path(sys.argv[3])), Told().watcher())
+"""
+
+
+def test_an_interrupt_while_a_stopped_process_is_waited_for_ends_the_hub(small_data: DataSet, tmp_path: Path) -> None:
+    """Python waits at its exit for every process that it has started: none must be left, however the end came."""
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED_CLOSE)
+    finished = subprocess.run(
+        [sys.executable, script, small_data.folder, small_data.labels, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.stderr.splitlines()[-1] == "KeyboardInterrupt", finished.stderr
