@@ -5,15 +5,15 @@ time for the chips), with a uint8 model (150 KB per image), for 4 and 16 SIMULAT
 fresh process per repeat; medians of the steady state's rate / interface (start and end of a short run left out), and
 CPU seconds of all feeders per 1000 images.
 
-Answer (2026-11, 2 cores of an AMD EPYC, 5,000 images per four chips, two repeats): nothing that is outside of the
-spread, at either batch size and number of chips; so one feeder is the default, which costs the least memory and, at
-batch 1, no more CPU. From JPEGs (bench.pipeline) one feeder reaches 0.998 of the interface at batch 1.
+Answer (2026-11, 2 cores of an AMD EPYC, 4,000 to 5,000 images per four chips, two to four repeats; batch 1 again when
+the host was calmer): nothing that is outside of the spread, at either batch size and number of chips; so one feeder is
+the default, which takes the least memory.
 
-    chips  batch   steady / interface with 1, 2, 4 feeders (spread)          CPU s per 1000 images
-    4      1       0.930 (3 %)   0.961 (5 %)   0.969 (6 %)                     0.31   0.33   0.34
-    4      16      0.993 (0 %)   0.970 (5 %)   1.000 (1 %)                     0.06   0.10   0.07
-    16     1       0.946 (11 %)  0.985 (3 %)   0.975 (4 %)                     0.23   0.23   0.23
-    16     16      0.994 (0 %)   0.993 (0 %)   0.985 (2 %)                     0.05   0.06   0.06
+    chips  batch   steady / interface with 1, 2, 4 feeders     CPU s per 1000 images
+    4      1       0.998  -      0.998                         0.25   -      0.31
+    4      16      0.993  0.970  1.000  (spread up to 5 %)     0.06   0.10   0.07
+    16     1       0.998  0.998  -                             0.18   0.17   -
+    16     16      0.994  0.993  0.985  (spread up to 2 %)     0.05   0.06   0.06
 
 What may not be concluded: anything about hosts with other cores, or about a vendor's pyACL, where the GIL is held for
 longer: there, measure again with --backend cann.

@@ -16,6 +16,7 @@ where runs are ``[first, count, ...]``, `new_runs` are the samples whose first r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from dataclasses import asdict, dataclass
@@ -28,7 +29,7 @@ import numpy.typing as npt
 from engine import collector as states
 from engine.collector import TOP, Collector
 from engine.config import RunConfig
-from engine.errors import ConfigError, DataError
+from engine.errors import ConfigError, DataError, ResourceError
 from engine.index import DataIndex
 from engine.ledger import FAILED, SCORED, Ledger
 from engine.models import FINGERPRINT, Model
@@ -131,6 +132,11 @@ class Journal:
         self._n_pending = 0
         self._flushed_s = time.monotonic()
 
+    @property
+    def has_results(self) -> bool:
+        """This run or an earlier part of it has settled something."""
+        return self._recovered is not None or bool(self._is_kept.any())
+
     def restore(self, ledger: Ledger, collector: Collector) -> Totals:
         """Settle in `ledger` and `collector` what the journal holds; DataError for records that make no sense."""
         if not self._is_continued:
@@ -176,9 +182,11 @@ class Journal:
         self._writer.close()
 
     def discard(self) -> None:
-        """Remove it: the run is complete and its results are written."""
+        """Remove it: the run is complete and its results are written, or it never began."""
         self.is_open = False
         self._path.unlink(missing_ok=True)
+        with contextlib.suppress(ResourceError):  # what is still to be written goes with the file
+            self._writer.close()
 
     def _append(self, record: list[Any]) -> None:
         self._writer.append(record)

@@ -14,7 +14,7 @@ from engine.backends.base import DeviceJob
 from engine.claim import claimed
 from engine.config import RunConfig
 from engine.dump import Dump
-from engine.errors import ConfigError, ResourceError
+from engine.errors import ConfigError, EngineError, ResourceError
 from engine.hub import Bounds, Watcher
 from engine.incidents import INCIDENTS, Incidents
 from engine.index import DataIndex, read_index
@@ -93,6 +93,10 @@ def journal_of(prepared: Prepared, say: Callable[[str], None]) -> Iterator[Journ
         say(note)
     try:
         yield journal
+    except EngineError:  # the run has not begun: what refused it would refuse to go on with it
+        if not journal.has_results:
+            journal.discard()
+        raise
     finally:
         if journal.is_open:  # not complete: nobody discarded it
             with contextlib.suppress(ResourceError):  # a full disk ended the run: the file holds what it held before

@@ -310,6 +310,11 @@ def test_a_device_that_does_not_exist(refuse: Refuse, data: DataSet, devices: st
     refuse(DEVICE, rf"no device {missing}: this host has 4 chips, 0-3", *sim(data, "--devices", devices))
 
 
+def test_a_run_that_was_refused_leaves_nothing_to_resume(refuse: Refuse, data: DataSet, tmp_path: Path) -> None:
+    refuse(DEVICE, r"no device 4: this host has 4 chips", *sim(data, "--devices", 4, "--out", tmp_path / "out"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 # --- broken images, in a process of its own
 
 
