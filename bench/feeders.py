@@ -10,9 +10,9 @@ the host was calmer): nothing that is outside of the spread, at either batch siz
 the default, which takes the least memory.
 
     chips  batch   steady / interface with 1, 2, 4 feeders     CPU s per 1000 images
-    4      1       0.998  -      0.998                         0.25   -      0.31
+    4      1       0.998  -      0.998                         0.18   -      0.30
     4      16      0.993  0.970  1.000  (spread up to 5 %)     0.06   0.10   0.07
-    16     1       0.998  0.998  -                             0.18   0.17   -
+    16     1       0.997  0.998  -                             0.20   0.17   -
     16     16      0.994  0.993  0.985  (spread up to 2 %)     0.05   0.06   0.06
 
 What may not be concluded: anything about hosts with other cores, or about a vendor's pyACL, where the GIL is held for

@@ -14,7 +14,7 @@ from engine.backends.base import DeviceJob
 from engine.claim import claimed
 from engine.config import RunConfig
 from engine.dump import Dump
-from engine.errors import ConfigError, EngineError, ResourceError
+from engine.errors import ConfigError, DataError, DeviceError, ModelError, ResourceError
 from engine.hub import Bounds, Watcher
 from engine.incidents import INCIDENTS, Incidents
 from engine.index import DataIndex, read_index
@@ -93,7 +93,7 @@ def journal_of(prepared: Prepared, say: Callable[[str], None]) -> Iterator[Journ
         say(note)
     try:
         yield journal
-    except EngineError:  # the run has not begun: what refused it would refuse to go on with it
+    except (ConfigError, DataError, DeviceError, ModelError):  # before the first image; to go on would be refused too
         if not journal.has_results:
             journal.discard()
         raise
