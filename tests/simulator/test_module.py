@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -46,6 +47,41 @@ def test_a_program_of_the_usual_shape_runs_unchanged(script: Path, tmp_path: Pat
     done = run_script(script, str(om), str(dynamic), options=options)
     assert done.returncode == 0, done.stderr
     assert "PASS" in done.stdout
+
+
+def test_misuse_gives_the_documented_codes(tmp_path: Path) -> None:
+    """What a card would answer, in documented mode: the program goes on, and nothing is reported."""
+    om = tmp_path / "m.om"
+    build_om("fingerprint", om, 2, image=(3, 8, 8))
+    done = run_script(Path(__file__).parent / "programs" / "misuse.py", str(om))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {
+        "malloc before init": [0, 100001],
+        "init twice": [0, 100002],
+        "malloc without a device": [0, 107002],
+        "load without a device": [0, 107002],
+        "a device that is not there": 107001,
+        "a model that is not there": [0, 145002],
+        "more than dst_max": 100000,
+        "the wrong direction": 107000,
+        "host to host, async": 207000,
+        "freed twice": [0, 100000],
+        "a thread without context": [0, 107002],
+        "an empty description": 0,
+        "an unknown model": 100011,
+        "empty datasets": 100017,
+        "a gear of a static model": 100019,
+        "a stream of another context": 107003,
+        "a model of another context": 107004,
+        "a report nobody subscribed": 107012,
+        "a callback nobody subscribed": 107015,
+        "a stream destroyed twice": [0, 107017],
+        "a context that is none": 107017,
+        "devices reset twice": [0, 0, 107001],
+        "a context of a reset device": 107017,
+        "finalize twice": [0, 100037],
+        "after finalize": 100001,
+    }
 
 
 def test_a_script_gets_its_arguments_and_its_exit_status(tmp_path: Path) -> None:
