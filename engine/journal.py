@@ -135,7 +135,7 @@ class Journal:
     @property
     def has_results(self) -> bool:
         """This run or an earlier part of it has settled something."""
-        return self._recovered is not None or bool(self._is_kept.any())
+        return self._is_continued or bool(self._is_kept.any())
 
     def restore(self, ledger: Ledger, collector: Collector) -> Totals:
         """Settle in `ledger` and `collector` what the journal holds; DataError for records that make no sense."""
