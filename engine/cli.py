@@ -14,7 +14,7 @@ import click
 
 from engine import __version__
 from engine.errors import EXIT_INTERRUPTED, EngineError, ResourceError
-from engine.files import NO_SPACE
+from engine.files import DISK_FAILED, NO_SPACE
 from engine.terminal import ignore_signals, interrupt_on_signals, open_standard_streams, say, warn
 
 #: As the help lists them.
@@ -113,9 +113,12 @@ def reported(call: Callable[[], object]) -> None:
         warn("engine: out of memory: lower --slots, --batch or --workers, or raise the limit (ulimit -v)")
         sys.exit(ResourceError.exit_code)
     except OSError as error:
-        if error.errno not in NO_SPACE:
+        if error.errno in NO_SPACE:
+            warn(f"engine: {error.strerror} while writing: make room or choose another --out")
+        elif error.errno in DISK_FAILED:
+            warn(f"engine: {error.filename or 'a file'}: {error.strerror}: its disk or mount fails, use another one")
+        else:
             raise
-        warn(f"engine: {error.strerror} while writing: make room or choose another --out")
         sys.exit(ResourceError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         warn("engine: interrupted")

@@ -28,6 +28,8 @@ else:
 
 #: What a full disk, a full quota or `ulimit -f` report.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: What a failing disk, a mount that became read-only and a lost network file system report.
+DISK_FAILED = (errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO)
 #: Files of options, faults and rates have a few kilobytes.
 MOST_TOML_BYTES = MIB
 #: A temporary of ours that nobody wrote to for so long was left by a process that was killed.

@@ -10,7 +10,7 @@ import mmap
 import os
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+#: Entries of an array that are converted at once.
+PART = 1 << 16
 _DIGITS = re.compile(r"([0-9]+)")
+
+
+def parts_of(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """The array in parts, for what would double it if it were done at once."""
+    return (array[start : start + PART] for start in range(0, len(array), PART))
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:

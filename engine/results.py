@@ -23,7 +23,7 @@ from engine.index import DataIndex
 from engine.layout import default_n_slots
 from engine.leftovers import remove_dumps, remove_results
 from engine.models import Model, is_computed_here
-from engine.names import sample_key
+from engine.names import parts_of, sample_key
 from engine.perflog import fingerprint
 from engine.pipeline import Outcome, slots_of_credit
 from engine.stages_sums import NS_PER_MS
@@ -178,14 +178,18 @@ def predictions_sha256(index: DataIndex, predictions: Predictions) -> str:
     """Hash over sample (its `sample_key`, which is the same in every source), rank and top-5 ids, in sample order."""
     digest = hashlib.sha256()
     digest.update(np.int64(len(index)).tobytes())
-    ends = np.empty(len(index), "<i8")
+    lengths = np.empty(len(index), np.uint32)
     for sample in range(len(index)):
         key = os.fsencode(sample_key(index.names.name(sample)))
-        ends[sample] = len(key)
+        lengths[sample] = len(key)
         digest.update(key)
-    np.cumsum(ends, out=ends)
-    for array, dtype in ((ends, "<i8"), (predictions.ranks, "<i4"), (predictions.top_ids, "<i4")):
-        digest.update(np.ascontiguousarray(array, dtype).data)
+    end = 0
+    for part in parts_of(lengths):  # where each key ends, but never all of that at once
+        ends = end + np.cumsum(part, dtype="<i8")
+        digest.update(ends.data)
+        end = int(ends[-1])
+    for array in (predictions.ranks, predictions.top_ids):
+        digest.update(np.ascontiguousarray(array, "<i4").data)
     return digest.hexdigest()
 
 

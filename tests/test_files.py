@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine import files
+from engine.cli import reported
 from engine.errors import ResourceError
 
 
@@ -78,3 +79,14 @@ def test_what_a_killed_process_left_in_the_cache_is_removed_later(
     os.utime(kept, (0, 0))
     assert files.cache_dir("demo") == folder
     assert set(folder.iterdir()) == {young, kept}
+
+
+def test_a_failing_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails() -> None:
+        raise OSError(errno.EIO, "Input/output error", "/mnt/out/run.json")
+
+    with pytest.raises(SystemExit) as caught:
+        reported(fails)
+    assert caught.value.code == ResourceError.exit_code
+    said = "engine: /mnt/out/run.json: Input/output error: its disk or mount fails, use another one\n"
+    assert capsys.readouterr().err == said

@@ -15,6 +15,7 @@ import numpy as np
 import engine
 from engine import host
 from engine.index import DataIndex
+from engine.names import parts_of
 
 #: What the vendor's packages call their version files, below the folder that set_env.sh names or the usual ones.
 CANN_FOLDERS = ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH")
@@ -84,7 +85,8 @@ def data_sha256(index: DataIndex) -> str:
     """Hash over names, labels and the sizes of some files (none where the data are not plain files)."""
     digest = hashlib.sha256()
     for array, dtype in ((index.names.ends, "<i8"), (index.names.blob, "u1"), (index.labels, "<i8")):
-        digest.update(np.ascontiguousarray(array, dtype).data)
+        for part in parts_of(array):
+            digest.update(np.ascontiguousarray(part, dtype).data)
     for sample in np.linspace(0, len(index) - 1, min(len(index), MOST_SIZES)).astype(int):
         with contextlib.suppress(OSError):
             digest.update(np.int64(os.stat(index.names.path(int(sample))).st_size).tobytes())
