@@ -168,6 +168,12 @@ def _throughput(d: Document) -> list[str]:
         "Images per second. End-to-end: from the first byte read of a JPEG to the last result. Interface: batch x\n"
         "executions / execute time. All chips worked at once; no rate is that of one chip times their number."
     )
+    blocks.append("What bounded the runs:")
+    unstable = "UNSTABLE (its 95 % interval is wider than 2 %, or it was too short for one); "
+    limits = [
+        f"- batch {batch}: {unstable if run['is_unstable'] else ''}{run['limit']}" for batch, run in d["runs"].items()
+    ]
+    blocks.append("\n".join(limits))
     for batch, run in d["runs"].items():
         restored = run["dataset"].get("n_restored", 0)
         if restored:

@@ -159,6 +159,8 @@ def run_step(job: Certification, batch: int, compiled: Result, data: Mapping[str
                 for device in document["devices"]
             ],
             "predictions_sha256": document["predictions_sha256"],
+            "is_unstable": document["steady"] is None or document["steady"]["is_unstable"],
+            "limit": document["verdict"]["text"],
         }
 
     return job.step(f"run at batch {batch}", inputs, work)

@@ -108,6 +108,7 @@ def test_its_figures_are_those_of_the_files_beside_it(certified: Path) -> None:
         assert told["accuracy"] == run["accuracy"]
         assert told["throughput"] == run["throughput"]
         assert told["predictions_sha256"] == run["predictions_sha256"]
+        assert told["limit"] == run["verdict"]["text"]
         assert [chip["interface_per_s"] for chip in told["devices"]] == [d["interface_per_s"] for d in run["devices"]]
         assert made["scores"][batch]["n_images"] == 37
     for one in made["bench"]["batches"]:
@@ -127,6 +128,10 @@ def test_the_page_reads_well_on_paper(certified: Path) -> None:
     made = document(certified)
     for digest in (made["export"]["onnx_sha256"], made["data"]["content"], made["runs"]["8"]["predictions_sha256"]):
         assert digest in page
+    for batch in ("1", "8"):  # 37 images are too few for a rate
+        assert re.search(
+            rf"^- batch {batch}: UNSTABLE .*; {re.escape(made['runs'][batch]['limit'])}$", page, re.MULTILINE
+        )
     for k in range(1, 6):
         assert f"{100 * made['runs']['1']['accuracy'][f'top{k}']:.3f}" in page
     tables = [line for line in page.splitlines() if line.startswith("|") and "/" not in line]
