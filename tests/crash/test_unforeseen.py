@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import re
 from collections.abc import Callable
@@ -119,27 +120,50 @@ def test_an_error_in_every_image_ends_the_run(plan: Plan) -> None:
     assert sum("failed: KeyError" in line for _, line in told.lines) <= 10
 
 
+@dataclass(frozen=True)
 class Saboteur:
-    """In the feeder's process, where it is unpickled: every batch that is submitted meets a defect."""
+    """In the feeder's process, where it is unpickled: this function of that module meets a defect, always."""
 
-    def __reduce__(self) -> tuple[Callable[[], Saboteur], tuple[()]]:
-        return _sabotaged, ()
+    module: str
+    function: str
+
+    def __reduce__(self) -> tuple[Callable[..., Saboteur], tuple[str, str]]:
+        return _sabotaged, (self.module, self.function)
 
 
-def _sabotaged() -> Saboteur:
-    from engine.backends.acl import AclDevice
+def _sabotaged(module: str, function: str) -> Saboteur:
+    owner: Any = importlib.import_module(module)
+    *classes, name = function.split(".")
+    for part in classes:
+        owner = getattr(owner, part)
 
-    def submit(*_: object) -> int:
+    def defect(*_: object) -> None:
         raise RuntimeError("no such stream")
 
-    AclDevice.submit = submit  # type: ignore[method-assign,assignment]
-    return Saboteur()
+    setattr(owner, name, defect)
+    return Saboteur(module, function)
+
+
+def run_sabotaged(plan: Plan, saboteur: Saboteur, told: Told) -> Outcome:
+    job = replace(plan.device_job, options={**plan.device_job.options, "saboteur": saboteur})
+    return run_pipeline(replace(plan, device_job=job), told.watcher())
+
+
+def test_a_feeder_that_cannot_start_ends_the_run_after_three_more_attempts(plan: Plan) -> None:
+    told = Told()
+    with pytest.raises(WorkerError) as caught:
+        run_sabotaged(plan, Saboteur("engine.feeder", "open_backend"), told)
+    assert re.fullmatch(
+        r"feeder 0 \(pid \d+\) failed: RuntimeError in test_unforeseen\.py:\d+: no such stream while it was starting, "
+        r"the 4th to do so",
+        str(caught.value),
+    )
+    assert sum("while it was starting; another one takes its place" in line for _, line in told.lines) == 3
 
 
 def test_a_feeder_that_fails_again_and_again_ends_the_run(plan: Plan) -> None:
-    job = replace(plan.device_job, options={**plan.device_job.options, "saboteur": Saboteur()})
     told = Told()
-    outcome = run_pipeline(replace(plan, device_job=job), told.watcher())
+    outcome = run_sabotaged(plan, Saboteur("engine.backends.acl", "AclDevice.submit"), told)
     assert isinstance(outcome.error, WorkerError)
     assert re.fullmatch(
         r"feeder 0 \(pid \d+\) failed: RuntimeError in test_unforeseen\.py:\d+: no such stream; that was death 5 of a "
