@@ -1,9 +1,11 @@
 """How fast is each kernel, beside its twin or a peer, per instruction set?
 
 Method: one process per instruction set (ENGINE_KERNEL_ISA), each kernel repeated on the same inputs, interleaved with
-the others; the least CPU time of the repetitions counts, since interruptions only add. Inputs: a synthetic photo of
-500 x 375 in 4:4:4 and 4:2:0, 1,000 logits x 256 rows, one input tensor of 602,112 bytes. Ceiling: NumPy's copy of it.
-Not shown: real images (bench.host), caches shared with other work.
+the others, and each time run once before it is timed; the least CPU time of the repetitions counts, since interruptions
+only add. Inputs: a synthetic photo of 500 x 375 in 4:4:4 and 4:2:0; 1,000 logits x 256 and x 8,192 rows; 1 and 64 input
+tensors of 602,112 bytes. The smaller of these stay in L2, the larger come from memory. Ceiling of what only reads: a
+sum of the same array in vectors.
+Not shown: real images (bench.host), caches shared with other work. Last answer: docs/kernels.md.
 
     python -m bench.kernels [--isa avx512 avx2 generic]
 """
@@ -21,18 +23,49 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.core import cgutils
 from PIL import Image
 
 from bench.peers import SPEC
 from kernels.fingerprint import fingerprint_hash
 from kernels.host import HostPath
 from kernels.isa import INSTRUCTION_SET, available
+from kernels.jit import njit
 from kernels.jpeg.decoder import JpegDecoder
 from kernels.jpeg.frame import HEIGHT, WIDTH
 from kernels.rank import rank_rows
 from kernels.resample import Resampler, whole
+from kernels.simd import I64, U64, call, const, const64, load, vec, vector_op
 
-_REPEATS = 60
+_REPEATS = 30
+_TENSOR_WORDS = 75_264
+#: Vectors of 64 bytes that one step of the sum adds: as many sums at once, which hides the latency of all.
+_SUMS = 8
+alloca: Any = cgutils.alloca_once  # untyped in numba
+
+
+@vector_op(2, types.uint64)
+def _sum_blocks(b: Any, words: Any, n_blocks: Any) -> Any:
+    """Sum of ``64 * n_blocks`` words."""
+    kind = vec(I64, 8)
+    sums = [alloca(b, kind) for _ in range(_SUMS)]
+    for slot in sums:
+        b.store(const(0, 8, I64), slot)
+    with cgutils.for_range(b, n_blocks) as loop:
+        block = b.add(words, b.mul(loop.index, const64(64 * _SUMS)))
+        for i, slot in enumerate(sums):
+            b.store(b.add(b.load(slot), load(b, block, kind, 64 * i)), slot)
+    total = b.load(sums[0])
+    for slot in sums[1:]:
+        total = b.add(total, b.load(slot))
+    return call(b, "llvm.vector.reduce.add.v8i64", I64, total)
+
+
+@njit
+def sum_words(words: Any) -> Any:
+    """The ceiling of what reads an array once. words : (64 n,) uint64"""
+    return _sum_blocks(U64(words.ctypes.data), U64(words.shape[0] // 64))
 
 
 def photo_jpeg(subsampling: str) -> bytes:
@@ -76,13 +109,21 @@ def cases() -> dict[str, tuple[Callable[[], Any], float, str]]:
     plan = resample.plan(500, 375)
     result["resample, vectors"] = (lambda: resample(plan, image, out)), SPEC.crop**2, "output pixel"
     result["resample, loops"] = (lambda: resample.by_loops(plan, image, out)), SPEC.crop**2, "output pixel"
-    words = np.arange(75_264, dtype=np.uint64)
-    result["fingerprint hash"] = (lambda: fingerprint_hash(words)), words.nbytes, "byte"
-    result["its ceiling: copy"] = words.copy, words.nbytes, "byte"
-    logits, labels = np.random.default_rng(0).normal(size=(256, 1000)).astype(np.float32), np.zeros(256, np.int32)
-    outs = labels.copy(), np.zeros((256, 5), np.int32), np.zeros((256, 5), np.float32)
-    result["rank"] = (lambda: rank_rows(logits, labels, *outs)), logits.nbytes, "byte"
-    result["its peer: np.argsort"] = (lambda: np.argsort(logits, axis=1)), logits.nbytes, "byte"
+    for place, n_tensors, n_rows in ("L2", 1, 256), ("memory", 64, 8192):
+        words = np.arange(n_tensors * _TENSOR_WORDS, dtype=np.uint64)
+        result[f"fingerprint hash, {place}"] = partial(fingerprint_hash, words), words.nbytes, "byte"
+        result[f"its ceiling: sum, {place}"] = partial(sum_words, words), words.nbytes, "byte"
+        logits = np.random.default_rng(0).normal(size=(n_rows, 1000)).astype(np.float32)
+        labels = np.arange(n_rows, dtype=np.int32) % 1000
+        outs = labels.copy(), np.zeros((n_rows, 5), np.int32), np.zeros((n_rows, 5), np.float32)
+        result[f"rank, {place}"] = partial(rank_rows, logits, labels, *outs), logits.nbytes, "byte"
+        logit_words = logits.reshape(-1).view(np.uint64)
+        result[f"its ceiling: sum of logits, {place}"] = partial(sum_words, logit_words), logits.nbytes, "byte"
+    result["rank's peer: np.argsort, L2"] = (
+        partial(np.argsort, np.random.default_rng(0).normal(size=(256, 1000)).astype(np.float32)),
+        1_024_000,
+        "byte",
+    )
     return result
 
 
@@ -90,15 +131,16 @@ def measure() -> None:
     """One table for the instruction set of this process."""
     to_run = cases()
     least = dict.fromkeys(to_run, 1 << 62)
-    for repeat in range(_REPEATS):
+    for _ in range(_REPEATS):
         for name, (run, _, _) in to_run.items():
+            run()
             start = time.process_time_ns()
             run()
-            if repeat > 0:
-                least[name] = min(least[name], time.process_time_ns() - start)
+            least[name] = min(least[name], time.process_time_ns() - start)
     print(f"\n{INSTRUCTION_SET}\n| kernel | us | per unit |\n|---|---|---|")
     for name, (_, n_units, unit) in to_run.items():
-        print(f"| {name} | {least[name] / 1e3:.1f} | {least[name] / n_units:.3g} ns per {unit} |")
+        rate = f"{n_units / least[name]:.1f} GB/s" if unit == "byte" else f"{least[name] / n_units:.3g} ns per {unit}"
+        print(f"| {name} | {least[name] / 1e3:.1f} | {rate} |")
 
 
 def main() -> int:
