@@ -5,7 +5,7 @@ counted. A peer's ratio to the guide's script is the median over the rounds of t
 machine whose speed drifts slows both. The spread is that of the middle half of these ratios; above 10 % it is marked:
 run it on a quieter machine. Time is CPU time of the process: other processes count only through the caches.
 Fidelity: difference to the guide's tensor in grey levels. All cores: one process per core, all at once, wall time.
-Not shown: reading from a disk, other presets, DALI (it decodes batches in threads of its own).
+Not shown: reading from a disk, other presets, what DALI does with batches and threads of its own.
 Last answer: README.md and docs/kernels.md.
 
     python -m bench.host --data DIR [--rounds 7] [--json FILE] [--figure FILE.svg] [--update-readme]
@@ -95,19 +95,23 @@ def pillow_simd(paths: list[Path]) -> dict[str, Contender]:
     return {f"{version}, {name}": contender(way) for name, way in (("guide's script", "guide"), ("box", "box"))}
 
 
-def contenders(paths: list[Path], files: list[bytes]) -> dict[str, Contender]:
-    """Those whose library is installed; the others are said, with the reason."""
+def contenders(paths: list[Path], files: list[bytes]) -> tuple[dict[str, Contender], list[str]]:
+    """Those whose library is installed, and the names of the others, whose reason is said."""
     found: dict[str, Contender] = {}
+    missing = []
     for name, make in PEERS.items():
         try:
             found[name] = local(name, make(), files)
         except (ImportError, RuntimeError, AttributeError, TypeError) as error:  # noqa: PERF203
             print(f"left out: {name} ({type(error).__name__}: {str(error).splitlines()[0]})")
+            missing.append(name)
     if os.environ.get(_PILLOW_SIMD):
         found |= pillow_simd(paths)
     else:
         print(f"left out: pillow-simd ({_PILLOW_SIMD} names no interpreter that has it)")
-    return found
+    if not any("pillow-simd" in name.lower() for name in found):
+        missing.append("pillow-simd")
+    return found, missing
 
 
 def measure(peers: dict[str, Contender], rounds: int) -> dict[str, list[int]]:
@@ -263,7 +267,7 @@ def main() -> int:
     options, paths = parse_arguments()
     files = [path.read_bytes() for path in paths]
     warm(SPEC)
-    peers = contenders(paths, files)
+    peers, missing = contenders(paths, files)
     rows = report(measure(peers, options.rounds), peers, len(files))
     cores = on_cores(files, min(options.rounds, 3))
     engine, guide = peers[ENGINE].tensor, peers[GUIDE].tensor
@@ -274,6 +278,8 @@ def main() -> int:
         f"{len(files)} files, instruction set {INSTRUCTION_SET}, {options.rounds} rounds, {time.strftime('%Y-%m-%d')}"
     )
     text = f"{table(rows)}\n\n{said}. {ENGINE}: {differing} of {len(files)} images differ.\n{say_cores(cores)}"
+    if missing:
+        text += f"\nNot installed: {', '.join(missing)}."
     print(text)
     if options.json is not None:
         document = {"files": len(files), "instruction_set": INSTRUCTION_SET, "differing": differing}

@@ -152,6 +152,30 @@ def kornia() -> Peer:
     return run
 
 
+def dali() -> Peer:
+    """NVIDIA DALI on the CPU, an image at a time in one thread; CPU time counts all of its threads."""
+    pipeline: Any = importlib.import_module("nvidia.dali.pipeline")
+    fn: Any = importlib.import_module("nvidia.dali.fn")
+    types: Any = importlib.import_module("nvidia.dali.types")
+    files: list[Any] = []
+    pipe = pipeline.Pipeline(1, 1, None, exec_async=False, exec_pipelined=False, prefetch_queue_depth=1)
+    with pipe:
+        encoded = fn.external_source(source=lambda: [files.pop()], dtype=types.UINT8, ndim=1)
+        image = fn.decoders.image(encoded, device="cpu", output_type=types.RGB)
+        image = fn.resize(image, resize_shorter=SPEC.resize, interp_type=types.INTERP_LINEAR, antialias=True)
+        mean, std = ([255 * value for value in values] for values in (SPEC.mean, SPEC.std))
+        crop = {"crop": (SPEC.crop, SPEC.crop), "dtype": types.FLOAT, "output_layout": "CHW"}
+        pipe.set_outputs(fn.crop_mirror_normalize(image, mean=mean, std=std, **crop))
+    pipe.build()
+
+    def run(data: bytes) -> F32:
+        files.append(np.frombuffer(data, np.uint8))
+        tensor: F32 = pipe.run()[0].at(0)
+        return tensor
+
+    return run
+
+
 def _small_jpeg() -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", (300, 260)).save(stream, "JPEG")
@@ -201,6 +225,7 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "torchvision v1": torchvision_v1,
     "torchvision v2": torchvision_v2,
     "kornia-rs": kornia,
+    "DALI, CPU": dali,
     "copy only": read_only,
     "decode only: simplejpeg": simplejpeg_decode,
     "decode only: Pillow": lambda: pillow_decode,

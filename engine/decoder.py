@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ from engine.sources.base import Source, Store
 from engine.stages_clock import BUSY, STARVED, LapClock
 from kernels.spec import ImageError, PreprocessSpec
 
+#: Decoders are nicer than hub and feeders by this much. These run for microseconds at a time, and a chip waits while
+#: they wait for a core that a decoder has: on two cores, two decoders and four fast chips went from 1,905 to 3,154
+#: images/s.
+NICER_BY = 5
+
 
 @dataclass(frozen=True)
 class DecoderJob:
@@ -38,6 +44,7 @@ class DecoderJob:
 def decoder_main(ends: ChannelEnds, job: DecoderJob) -> None:
     """Run a decoder until the hub is gone."""
     begin("decoder", job.stacks.detach())
+    os.nice(NICER_BY)
     hub = ends.open()
     with failures_reported(hub, "decoder"):
         names = NameTable.mapped(job.root, job.names.detach())
@@ -73,6 +80,7 @@ def fill_slot(fill: Fill, slot: Slot, source: Source, began_ns: int, limit: Imag
     paths: Counter[str] = Counter()
     times = np.zeros((len(fill.samples), len(IMAGE_TIMES)), np.int64)
     ended_ns = began_ns
+    source.expect(fill.samples)  # in the first image's time
     for row, sample in enumerate(fill.samples):
         row_began_ns = read_ended_ns = ended_ns
         resample_ns = 0

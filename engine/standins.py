@@ -6,6 +6,7 @@ A run with a stand-in is not a measurement of this host, and says so.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -95,6 +96,9 @@ class ReadyRows:
 
     resample_ns = 0
 
+    def expect(self, samples: Sequence[int]) -> None:
+        pass
+
     def read(self, sample: int) -> None:
         return None
 
@@ -112,6 +116,9 @@ class SlowReads:
     @property
     def resample_ns(self) -> int:
         return self._source.resample_ns
+
+    def expect(self, samples: Sequence[int]) -> None:
+        self._source.expect(samples)
 
     def read(self, sample: int) -> Any:
         time.sleep(self._delay_s)
@@ -132,6 +139,9 @@ class CachedReads:
     @property
     def resample_ns(self) -> int:
         return self._source.resample_ns
+
+    def expect(self, samples: Sequence[int]) -> None:
+        self._source.expect([sample for sample in samples if sample not in self._kept])
 
     def read(self, sample: int) -> Any:
         data = self._kept.get(sample)

@@ -55,6 +55,7 @@ def worker_main(hub: Connection[Any, Any], number: int, job: WorkerJob) -> None:
 
 def preprocess_chunk(samples: list[int], source: Source, sink: Sink, row: Array) -> dict[int, str]:
     """Preprocess and store each sample; {sample: why it could not be}."""
+    source.expect(samples)
     return {sample: reason for sample in samples if (reason := _failure(sample, source, sink, row)) is not None}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from engine.errors import DataError
 from engine.names import NameTable, natural_key, order_key
+from engine.sources.ahead import announce
 from engine.sources.images import ImageSource
 from engine.sources.suffixes import IMAGE_SUFFIXES
 from kernels.host import HostPath
@@ -64,6 +65,10 @@ class TarSource(ImageSource):
             raise DataError(f"archive {store.path} cannot be read: {error.strerror}") from error
         if stamp != store.stamp:
             raise DataError(f"archive {store.path} has changed since it was listed: run again")
+
+    def expect(self, samples: Sequence[int]) -> None:
+        for offset, n_bytes in self._store.places[samples].tolist():
+            announce(self._fd, offset, n_bytes)
 
     def read(self, sample: int) -> bytes:
         offset, n_bytes = self._store.places[sample].tolist()

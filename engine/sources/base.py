@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy.typing as npt
@@ -16,12 +17,14 @@ class Source(Protocol):
     """Reads samples in one decoder process. Both calls raise ImageError: that sample is FAILED with its text.
 
     `read` waits for the disk, `write` computes: their times are the stages read and decode.
-
     """
 
     @property
     def resample_ns(self) -> int:
         """Of the last `write`: resize, crop and normalise, which is a stage of its own; 0 where none of it is done."""
+
+    def expect(self, samples: Sequence[int]) -> None:
+        """The next reads are of these samples, in this order: have the disk begin. Without a call nothing is lost."""
 
     def read(self, sample: int) -> Any:
         """The sample's bytes as they are stored; valid until the next `read`."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.names import NameTable
+from engine.sources.ahead import FilesAhead
 from engine.sources.base import Array
 from kernels.host import HostPath
 from kernels.spec import ImageError, PreprocessSpec, TensorFormat
@@ -33,13 +35,17 @@ class ImageSource:
     def __init__(self, names: NameTable, preprocess: HostPath) -> None:
         self._names = names
         self._preprocess = preprocess
+        self._ahead = FilesAhead(names)
 
     @property
     def resample_ns(self) -> int:
         return self._preprocess.last_resample_ns
 
+    def expect(self, samples: Sequence[int]) -> None:
+        self._ahead.expect(samples)
+
     def read(self, sample: int) -> bytes:
-        return read_file(self._names.path(sample))
+        return _read_whole(lambda: self._ahead.open(sample))
 
     def write(self, data: bytes, row: Array) -> str:
         return self._preprocess(data, row)
@@ -47,8 +53,12 @@ class ImageSource:
 
 def read_file(path: str) -> bytes:
     """The whole file; ImageError with the system's reason where it cannot be read, is empty or no file."""
+    return _read_whole(lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))  # as FilesAhead opens it
+
+
+def _read_whole(opened: Callable[[], int]) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe without a writer must not block
+        fd = opened()
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,6 +64,9 @@ class PackedSource:
             raise DataError(f"packed file {store.path} cannot be read: {error.strerror}") from error
         self._data = np.zeros(-(-layout.crop_bytes // HASH_BYTES) + 1, np.uint64)
         self._bytes: Any = self._data.view(np.uint8)[: layout.crop_bytes]
+
+    def expect(self, samples: Sequence[int]) -> None:
+        """Nothing: the crops lie in the order of the samples, and the kernel reads on by itself."""
 
     def read(self, sample: int) -> U64Array:
         """The crop as words, filled with zeros, and its hash as the last word."""

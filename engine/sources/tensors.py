@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from engine.errors import DataError
 from engine.names import NameTable
+from engine.sources.ahead import FilesAhead
 from engine.sources.base import Array
 from engine.sources.made_with import read_manifest, require_preset
 from kernels.normalise import normalise_crop
@@ -72,10 +74,14 @@ class TensorSource:
         self._tensor = tensor
         self._types = element_types(spec.crop)
         self._buffer = np.empty(max(self._types), np.uint8)
+        self._ahead = FilesAhead(names)
+
+    def expect(self, samples: Sequence[int]) -> None:
+        self._ahead.expect(samples)
 
     def read(self, sample: int) -> Array:
         try:
-            fd = os.open(self._names.path(sample), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = self._ahead.open(sample)
             try:
                 return self._read(fd)
             finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -42,6 +42,9 @@ class SlowSource:
     """Spends time in both calls, and fails at sample 4."""
 
     resample_ns = 7
+
+    def expect(self, samples: Sequence[int]) -> None:
+        sum(range(1000))
 
     def read(self, sample: int) -> int:
         sum(range(2000))
