@@ -64,8 +64,17 @@ def helper_pids() -> list[int]:
 
 @functools.cache
 def end_helpers_at_exit() -> None:
-    """They end with this process in any case, unless they are stopped."""
+    """They end with this process in any case, unless they are stopped.
+
+    So do children; but before, Python waits for each of them, and one may be stopped, or wait for us in turn.
+    """
     atexit.register(kill_stopped_helpers)
+    atexit.register(_kill_children)
+
+
+def _kill_children() -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def _kill_if_stopped(pid: int) -> None:
