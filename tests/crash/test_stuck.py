@@ -102,15 +102,16 @@ def test_a_stall_ends_the_run_with_a_report_and_can_be_resumed(tmp_path: Path) -
     with data.labels.open("a") as labels:
         labels.write("endless.JPEG 1\n")
     out = tmp_path / "out"
-    stalled = run_engine(*arguments(data, out, repeat=1), "--workers", 1, "--stall-timeout", 1, "--image-timeout", 100)
+    stalled = run_engine(*arguments(data, out, repeat=1), "--workers", 1, "--stall-timeout", 4, "--image-timeout", 100)
     assert stalled.returncode == 15, stalled.stderr
-    assert "nothing moved for 1 s (--stall-timeout): the run is stopped; the stacks of all processes" in stalled.stderr
+    assert "nothing moved for 4 s (--stall-timeout): the run is stopped; the stacks of all processes" in stalled.stderr
     assert f"engine run --resume {out}" in stalled.stdout
     report = (out / INCIDENTS).read_text()
     assert "nothing moved" in report
     assert all(part in report for part in ("-- hub", "-- decoder 0", "-- feeder 0", "positions"))
     assert "in decode_rgb" in report
-    resumed = run_engine("run", "--resume", out, "--image-timeout", 0.3, "--max-failed-percent", 100)
+    limits = ("--image-timeout", 0.3, "--stall-timeout", 60, "--max-failed-percent", 100)
+    resumed = run_engine("run", "--resume", out, *limits)
     assert resumed.returncode == 0, resumed.stderr
     found = statuses(out)
     assert {name for name, status in found.items() if status != "SCORED"} == {"endless.JPEG"}
