@@ -68,12 +68,13 @@ def export_with_torch(name: str, source: str, state: StateDict, size_and_opset: 
         "output_names": ["class"],
         "dynamic_axes": {"image": {0: "N"}, "class": {0: "N"}},
     }
-    if "dynamo" in inspect.signature(torch.onnx.export).parameters:
+    to_onnx: Any = torch.onnx.export  # its annotations are those of the newer exporter
+    if "dynamo" in inspect.signature(to_onnx).parameters:
         options["dynamo"] = False  # the newer exporter writes opset 18 and more, which no CANN of a 310 takes
     try:
         with warnings.catch_warnings(), _no_output():
             warnings.simplefilter("ignore")
-            torch.onnx.export(net, torch.zeros(1, 3, size, size), stream, **options)
+            to_onnx(net, torch.zeros(1, 3, size, size), stream, **options)
     except Exception as error:  # torch's exporter raises RuntimeError, its own types, and what a net's forward raises
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"torch cannot export {name} at opset {opset} and {size} pixels: {reason}") from error
