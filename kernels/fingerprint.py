@@ -16,7 +16,7 @@ from numba.core import cgutils
 
 from kernels.jit import inner, njit
 from kernels.reference import LANES, MULTIPLIER
-from kernels.simd import I64, U64, const, const64, load, store, vec, vector_op
+from kernels.simd import I64, U64, const, const64, load, prefetch, store, vec, vector_op
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -71,6 +71,7 @@ def _whole_blocks(b: Any, words: Any, n_blocks: Any, lanes: Any) -> None:
     with cgutils.for_range(b, n_blocks) as loop:
         block = b.add(words, b.mul(loop.index, const64(8 * LANES)))
         for i, slot in enumerate(slots):
+            prefetch(b, block, 64 * i)
             h = b.load(slot)
             h = b.mul(b.xor(h, b.lshr(h, shift)), multiplier)
             b.store(b.add(h, load(b, block, kind, 64 * i)), slot)

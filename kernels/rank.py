@@ -12,7 +12,21 @@ from numba.core import cgutils
 from kernels.jit import inner, njit
 from kernels.simd import F32 as F32_TYPE
 from kernels.simd import I32 as I32_TYPE
-from kernels.simd import I64, U64, call, const, const64, load, shuffle, splat, store, trailing_zeros, vec, vector_op
+from kernels.simd import (
+    I64,
+    U64,
+    call,
+    const,
+    const64,
+    load,
+    prefetch,
+    shuffle,
+    splat,
+    store,
+    trailing_zeros,
+    vec,
+    vector_op,
+)
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -87,6 +101,8 @@ def _look_at_pairs(b: Any, row: Any, n_pairs: Any, logit: Any, threshold: Any) -
     with cgutils.for_range(b, n_pairs) as loop:
         pair = b.add(row, b.mul(loop.index, const64(8 * LANES)))
         both = [load(b, pair, kind, 4 * LANES * i) for i in range(2)]
+        prefetch(b, pair)
+        prefetch(b, pair, 4 * LANES)
         for floats, count, greatest in zip(both, counts, most, strict=True):
             b.store(b.sub(b.load(count), b.sext(b.fcmp_ordered(">", floats, value), zero.type)), count)
             b.store(_greater(b, floats, b.load(greatest)), greatest)
