@@ -44,6 +44,7 @@ from engine.pipeline import run_pipeline
 from engine.run import null_plan, prepare
 from engine.stages_filled import FilledSlot
 from engine.tally import RunTally
+from engine.trace import Trace
 
 VARIANTS = ("with", "without")
 
@@ -119,7 +120,7 @@ def in_fresh_process(what: str, variant: str, data: Path, labels: Path, seconds:
     return Sample(**json.loads(finished.stdout.splitlines()[-1]))
 
 
-def slot_us(n_rounds: int = 200, n_slots: int = 50) -> float:
+def slot_us(n_rounds: int = 200, n_slots: int = 50, is_traced: bool = False) -> float:
     """Microseconds of all calls of the tally for one trip of a slot; the least of the rounds."""
     member: Any = SimpleNamespace(
         role="decoder", number=0, process=SimpleNamespace(pid=os.getpid()), is_started=True, n_held=1
@@ -134,6 +135,7 @@ def slot_us(n_rounds: int = 200, n_slots: int = 50) -> float:
     done = Done(0, 0, 1, 16, now_ns, now_ns, 1, 1, 1, [1, 1, 1, now_ns], [])
     rows, best_ns = list(range(16)), 1 << 62
     for _ in range(n_rounds):
+        tally.trace = Trace() if is_traced else None
         began_ns = time.perf_counter_ns()
         for _ in range(n_slots):
             tally.sent_fill(0)
@@ -170,7 +172,9 @@ def main(what: str, pairs: int, seconds: float, data: Path | None, labels: Path 
         click.echo(json.dumps(vars(run_once(what, only, data, labels, seconds))))
         return
     if what == "calls":
-        click.echo(f"the hub's accounting of a slot of 16 images: {slot_us():.1f} us")
+        click.echo(
+            f"the hub's accounting of a slot of 16 images: {slot_us():.1f} us, {slot_us(is_traced=True):.1f} traced"
+        )
         return
     found: dict[str, list[Sample]] = {variant: [] for variant in VARIANTS}
     for pair in range(pairs):
