@@ -26,7 +26,7 @@ EXIT_CODE = 3
 POINTS = {
     ("decoder", "starting"): ("engine.decoder", "limit_memory", "before", 1),
     ("decoder", "idle"): ("engine.decoder", "decode_forever", "before", 1),
-    ("decoder", "filling"): ("engine.sources.images", "read_file", "after", 2),
+    ("decoder", "filling"): ("engine.sources.images", "ImageSource.read", "after", 2),
     ("decoder", "holding"): ("engine.decoder", "fill_slot", "after", 1),
     ("decoder", "submitted"): ("engine.channel", "Channel.send", "after", 2),  # Started, Filled
     ("decoder", "shutting down"): ("engine.decoder", "decode_forever", "after", 1),
