@@ -12,8 +12,9 @@ The last row has no waits (virtual time, one thread, batch after batch), so its 
 code once per 7 ms, with one chip and one thread, was 4.5 times as dear on the shared host of the table below: most of
 what a slow chip costs is waking up.
 
-Answer (2026-11, 2 cores of an AMD EPYC, medians of 3): 1.3 % of a core per 1000 images/s at SqueezeNet's rate and
-2.3 % at ResNeXt101's (batch 16, 4 chips), 20 % at batch 1; spread 16 to 56 %. Without waits 62 us a batch.
+Answer (2026-11, 2 cores of an AMD EPYC, medians of 3): 0.9 % of a core per 1000 images/s at SqueezeNet's rate (0.8 to
+1.4) and 2.5 % at ResNeXt101's (1.9 to 2.8), batch 16 on 4 chips; 20 % at batch 1 (18 to 24). Without waits 62 us a
+batch, which would be 6 %.
 
 usage: python -m bench.simulator [--repeats 5] [--seconds 3]
 """
