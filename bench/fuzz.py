@@ -26,7 +26,6 @@ from kernels.jpeg import twin
 from kernels.jpeg.decoder import JpegDecoder
 from kernels.jpeg.frame import HEIGHT, OK, WIDTH
 from kernels.reference import decode_rgb
-from kernels.resample import Region
 from kernels.spec import ImageError
 
 U8 = npt.NDArray[np.uint8]
@@ -58,13 +57,6 @@ class GuardedDecoder(JpegDecoder):
         return all(
             (m[:GUARD_BYTES] == GUARD_VALUE).all() and (m[-GUARD_BYTES:] == GUARD_VALUE).all() for m in self._guarded
         )
-
-
-def view(region: Region) -> U8:
-    """(H, W, 3) uint8 of a region."""
-    shape = (region.bottom - region.top, region.right - region.left, 3)
-    pixels: U8 = np.lib.stride_tricks.as_strided(region.pixels[region.offset :], shape, (region.stride, 3, 1))
-    return pixels
 
 
 def sound_files(rng: np.random.Generator, n: int) -> list[bytes]:
@@ -136,7 +128,7 @@ def disagreement(decoder: JpegDecoder, file: bytes, rng: np.random.Generator) ->
             return f"WRONG: return code {got}, the twin's is {code}"
         if got != OK:
             continue
-        part = view(decoder.region())
+        part = decoder.region().view()
         if code == OK and not np.array_equal(part, pixels[box[1] : box[3], box[0] : box[2]]):
             return "WRONG: other pixels than the twin"
         try:

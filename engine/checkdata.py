@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import host
-from engine.checkdata_kinds import BIT, BY_KERNEL, BY_PILLOW, ODDITIES, oddities
+from engine.checkdata_kinds import BIT, DECODERS, ODDITIES, oddities
 from engine.crew import DupFdLater
 from engine.errors import DataError, TooManyFailures
 from engine.files import atomic_write
@@ -47,6 +47,7 @@ class CheckRequest:
     quarantine: Path | None = None
     preset: str = "resnet"
     workers: int | None = None
+    exif_rotate: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def check_data(request: CheckRequest, say: Callable[[str], None]) -> bool:
     Raises DataError for a folder without images or labels that do not fit, TooManyFailures if any image fails.
     """
     names = _names(request)
-    spec = find_preset(request.preset)
+    spec = find_preset(request.preset, exif_rotate=request.exif_rotate)
     warm(spec)
     checked = decode_all(names, spec, request.workers)
     for line in table(checked):
@@ -148,7 +149,7 @@ def check_worker(hub: Connection[Any, Any], _number: int, job: CheckJob) -> None
                 try:
                     data = read_file(names.path(sample))
                     kinds[sample] = oddities(names.name(sample), data, job.spec.crop)
-                    kinds[sample] |= BY_KERNEL if decode(data, row) == "kernel" else BY_PILLOW
+                    kinds[sample] |= DECODERS[decode(data, row)]
                 except ImageError as error:
                     reasons[sample] = str(error)
             limit.stop()
@@ -162,8 +163,9 @@ def table(checked: Checked) -> list[str]:
     """For a terminal of 80 columns: who decodes what, what is odd, what fails and why."""
     n, kinds = len(checked.names), checked.kinds
     lines = [f"{n} images in {checked.names.root}" + ("" if checked.is_complete else f", {checked.n_done} checked")]
-    for name, bit in (("kernel", BY_KERNEL), ("Pillow", BY_PILLOW)):
-        lines.append(f"{np.count_nonzero(kinds & np.uint32(bit)):8d} decoded by {name}")
+    for name, bit in DECODERS.items():
+        if n_decoded := np.count_nonzero(kinds & np.uint32(bit)):
+            lines.append(f"{n_decoded:8d} decoded by {name}")
     for name, meaning in ODDITIES:
         samples = np.flatnonzero(kinds & np.uint32(BIT[name]))
         if len(samples):

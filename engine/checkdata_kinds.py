@@ -10,8 +10,8 @@ from PIL import Image
 
 #: Oddities by bit, with what each means for a run.
 ODDITIES = (
-    ("progressive", "decoded by Pillow, several times slower"),
-    ("arithmetic", "arithmetic coding: decoded by Pillow"),
+    ("progressive", "decoded by a library, several times slower"),
+    ("arithmetic", "arithmetic coding: decoded by a library"),
     ("restart", "restart markers"),
     ("cmyk", "CMYK or YCCK, converted as Pillow does"),
     ("gray", "one channel, repeated"),
@@ -28,8 +28,8 @@ ODDITIES = (
     ("huge", "more than 16 million pixels"),
 )
 BIT = {name: 1 << i for i, (name, _) in enumerate(ODDITIES)}
-#: Bits above the oddities: who decoded it.
-BY_KERNEL, BY_PILLOW = 1 << 30, 1 << 31
+#: Bits above the oddities: who decoded it, as `HostPath` calls them.
+DECODERS = {"kernel": 1 << 28, "turbojpeg": 1 << 29, "opencv": 1 << 30, "pillow": 1 << 31}
 HUGE_PIXELS = 16_000_000
 ORIENTATION = 0x0112
 _SUFFIXES = {

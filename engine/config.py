@@ -37,6 +37,7 @@ class RunConfig:
     batch: int = 16
     workers: int | None = None
     preset: str = "resnet"
+    exif_rotate: bool = False
     window: int = 2
     slots: int | None = None
     feeders: int = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import os
 import platform
 import sys
@@ -196,9 +195,17 @@ def _software(usable: dict[str, str]) -> Section:
     if "onnxruntime" not in absent:
         usable["onnxruntime"] = "this CPU"
     _add(section, "kernels", _kernels)
-    turbo = ctypes.util.find_library("turbojpeg")
-    section.add("libturbojpeg", GOOD if turbo else NEUTRAL, turbo or "not found: optional, only bench compares with it")
+    _add_image_libraries(section)
     return section
+
+
+def _add_image_libraries(section: Section) -> None:
+    """What may decode the JPEGs that the kernels leave, before Pillow does."""
+    from kernels.fallback import libraries
+
+    for library in libraries():
+        remedy = "" if library.decode else "optional: Pillow does its work, with the same pixels, a little slower"
+        section.add(library.name, GOOD if library.decode else NEUTRAL, library.text, remedy)
 
 
 def _add(section: Section, name: str, find: Callable[[], str]) -> None:

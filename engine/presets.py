@@ -6,6 +6,8 @@ release (256/224 with a bicubic filter and v -> (v - 127) / 128).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.suggest import unknown
 from kernels.spec import PreprocessSpec
 
@@ -21,8 +23,8 @@ PRESETS: dict[str, PreprocessSpec] = {
 }
 
 
-def find_preset(name: str) -> PreprocessSpec:
+def find_preset(name: str, *, exif_rotate: bool = False) -> PreprocessSpec:
     """The preset called `name`; ConfigError with the nearest known name otherwise."""
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
-    return PRESETS[name]
+    return replace(PRESETS[name], exif_rotate=exif_rotate)

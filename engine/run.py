@@ -118,7 +118,7 @@ def _run(prepared: Prepared, journal: Journal | None) -> Outcome:
 
 def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     """Check everything that can be checked without a chip, and compile the kernels."""
-    spec = find_preset(config.preset)
+    spec = find_preset(config.preset, exif_rotate=config.exif_rotate)
     if config.no_labels and config.label_offset is not None:
         raise ConfigError("--label-offset and --no-labels contradict each other: leave one of them out")
     index = read_index(config.data, config.labels, config.no_labels)

@@ -27,6 +27,8 @@ def summarise(report: Report, failed: list[str]) -> str:
 def _heading(d: dict[str, Any]) -> str:
     config, dataset = d["config"], d["dataset"]
     what = f"{d['model']['name']}, {dataset['n_images']} images x {dataset['repeat']}, batch {config['batch']}"
+    if config["exif_rotate"]:
+        what += "\nEXIF-ROTATED: images were turned upright by --exif-rotate, which the guide does not do"
     if d["simulated"]:
         return f"{what}\nSIMULATED chips, profile {d['profile']}: their rates are published figures"
     return f"{what}\nbackend {config['backend']}, {d['devices'][0]['name']} x {len(d['devices'])}"

@@ -45,7 +45,7 @@ def verify_result(result: Path, say: Callable[[str], None]) -> None:
     if config["limit"] is not None:
         index = index.first(config["limit"])
     found = _read_predictions(result, index)
-    spec = find_preset(config["preset"])
+    spec = find_preset(config["preset"], exif_rotate=config.get("exif_rotate", False))
     scores = _scorer(document, config, spec)
     form = TensorFormat(*document["model"]["input"])
     offset, n_classes = document["model"]["label_offset"], document["model"]["n_classes"]

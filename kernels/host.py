@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kernels import reference
 from kernels.address import address_of, array_at, call_stage, clock_address, monotonic_ns
+from kernels.fallback import PILLOW, Fallback
 from kernels.jit import njit
 from kernels.job import (
     AT_PLANS,
@@ -43,11 +44,15 @@ from kernels.jpeg.frame import (
     TOP,
     WIDTH,
 )
+from kernels.orientation import UNKNOWN, UPRIGHT, orientation, turned
 from kernels.resample import MAX_PLANS, Resampler, find_plan, whole
 from kernels.resample_simd import resample_stage
 from kernels.spec import PreprocessSpec, TensorFormat
 
 Array = npt.NDArray[Any]
+
+#: What `HostPath` calls the decoder of `kernels.jpeg`.
+KERNEL = "kernel"
 
 # Slots of the call, (8,) int64: addresses of the frame, the job, the three stages and the clock; what it took.
 _FRAME, _JOB, _HEADER, _PIXELS, _RESAMPLE, _CLOCK, _DECODE_NS, _RESAMPLE_NS = range(8)
@@ -61,6 +66,7 @@ class HostPath:
         self.resample = Resampler(spec, tensor)
         self.tensor = self.resample.tensor
         self.jpeg = JpegDecoder()
+        self._fallback = Fallback()
         stages = (header_stage.address, pixels_stage.address, resample_stage.address)
         self._call = np.array([self.jpeg.slots, self.resample.slots, *stages, clock_address(), 0, 0], np.int64)
         self._slots = address_of(self._call)
@@ -76,18 +82,24 @@ class HostPath:
         return int(self._call[_RESAMPLE_NS])
 
     def __call__(self, data: bytes | memoryview, out: Array) -> str:
-        """Write the image's tensor and return which decoder made its pixels: "kernel" or "pillow".
+        """Write the image's tensor and return which decoder made its pixels: "kernel", or a library's name.
 
         data : the encoded file        out : of the tensor's dtype and shape, C-contiguous, e.g. a view of a slot
 
-        Whatever the kernel does not take for a plain and sound JPEG goes to Pillow, whose verdict counts: ImageError
-        with its reason, `out` then being undefined. Oracle: kernels.reference.tensor.
+        Whatever the kernel does not take for a plain and sound JPEG goes to a library; Pillow's verdict counts:
+        ImageError with its reason, `out` then being undefined. Oracle: kernels.reference.tensor.
         """
         self.tensor.check(out, self.spec.crop)
         encoded = np.frombuffer(data, np.uint8)
-        if self._by_kernel(address_of(encoded), encoded.size, out):
-            return "kernel"
-        return self._by_library(data, out)
+        turn = orientation(data) if self.spec.exif_rotate else UPRIGHT
+        if turn == UPRIGHT and self._by_kernel(address_of(encoded), encoded.size, out):
+            return KERNEL
+        began_ns = time.perf_counter_ns()
+        rgb, path = self._fallback(data) if turn == UPRIGHT else self._turned(data, turn)
+        decoded_ns = time.perf_counter_ns()
+        self.resample(self.resample.plan(rgb.shape[1], rgb.shape[0]), whole(rgb), out)
+        self._call[_DECODE_NS:] = decoded_ns - began_ns, time.perf_counter_ns() - decoded_ns
+        return path
 
     def _by_kernel(self, data: int, n_bytes: int, out: Array) -> bool:
         """True if our decoder took the image."""
@@ -109,13 +121,16 @@ class HostPath:
             self._call[_RESAMPLE_NS] = time.perf_counter_ns() - began_ns
         return bool(code in (OK, NEEDS_LOOPS))
 
-    def _by_library(self, data: bytes | memoryview, out: Array) -> str:
-        began_ns = time.perf_counter_ns()
-        rgb = reference.decode_rgb(data)
-        decoded_ns = time.perf_counter_ns()
-        self.resample(self.resample.plan(rgb.shape[1], rgb.shape[0]), whole(rgb), out)
-        self._call[_DECODE_NS:] = decoded_ns - began_ns, time.perf_counter_ns() - decoded_ns
-        return "pillow"
+    def _turned(self, data: bytes | memoryview, turn: int) -> tuple[Array, str]:
+        """All pixels, turned upright, and which decoder made them."""
+        if turn == UNKNOWN:
+            return reference.decode_rgb(data, exif_rotate=True), PILLOW
+        if self.jpeg.header(np.frombuffer(data, np.uint8)) == OK:
+            width, height = int(self.jpeg.frame[WIDTH]), int(self.jpeg.frame[HEIGHT])
+            if self.jpeg.pixels((0, 0, width, height)) == OK:
+                return turned(self.jpeg.region().view(), turn), KERNEL
+        rgb, path = self._fallback(data)
+        return turned(rgb, turn), path
 
 
 @njit

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -21,19 +23,60 @@ PRECISION_BITS = 22
 #: Reach of a filter at scale 1, in source pixels to each side.
 SUPPORT = {"box": 0.5, "bilinear": 1.0, "hamming": 1.0, "bicubic": 2.0, "lanczos": 3.0}
 
+#: EXIF's tag of the orientation, and what turns an image with it upright.
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 #: Fingerprint: lanes that a word can fall in, and the odd multiplier of all of them.
 LANES = 32
 MULTIPLIER = 0x9E3779B97F4A7C15
 MASK = (1 << 64) - 1
 
 
-def decode_rgb(data: bytes | memoryview) -> Array:
-    """``Image.open(...).convert("RGB")`` as (H, W, 3) uint8. Raises ImageError with Pillow's reason."""
+def decode_rgb(data: bytes | memoryview, *, exif_rotate: bool = False) -> Array:
+    """``Image.open(...).convert("RGB")`` as (H, W, 3) uint8. Raises ImageError with Pillow's reason.
+
+    exif_rotate : turned upright first, as ``ImageOps.exif_transpose`` does; EXIF that cannot be read says nothing
+    """
+    image = open_image(data)
+    with _reasons():
+        return np.asarray((upright(image) if exif_rotate else image).convert("RGB"))
+
+
+def open_image(data: bytes | memoryview) -> Image.Image:
+    """The image, of which Pillow has read the header. Raises ImageError with Pillow's reason."""
+    with _reasons():
+        return Image.open(io.BytesIO(data))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image as EXIF or XMP says that it is to be seen."""
+    image.load()  # TIFF does it itself, here
+    try:
+        turn = image.getexif().get(ORIENTATION, 1)
+    except MemoryError:
+        raise
+    except Exception:
+        turn = 1
+    return image.transpose(TURNS[turn]) if turn in TURNS else image
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """Pillow's errors as ImageError; an image with too many pixels is refused from its header."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused from its header
-            return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
     except MemoryError:
         raise
     except Exception as error:  # what Pillow raises depends on the format: OSError, SyntaxError, struct.error, ...
@@ -72,7 +115,7 @@ def tensor(data: bytes | memoryview, spec: PreprocessSpec, form: TensorFormat) -
 
 def crop_rgb(data: bytes | memoryview, spec: PreprocessSpec) -> Array:
     """The resized image's centre: (crop, crop, 3) uint8."""
-    image = Image.fromarray(decode_rgb(data))
+    image = Image.fromarray(decode_rgb(data, exif_rotate=spec.exif_rotate))
     width, height = resized_size(*image.size, spec.resize)
     resample = Image.Resampling[spec.interpolation.upper()]
     # one pass at a time: from Pillow 13.0 on a single call may resize tall images vertically first

@@ -94,6 +94,11 @@ class Region:
     right: int
     bottom: int
 
+    def view(self) -> U8:
+        """The region's pixels, (H, W, 3) uint8."""
+        shape = (self.bottom - self.top, self.right - self.left, 3)
+        return np.lib.stride_tricks.as_strided(self.pixels[self.offset :], shape, (self.stride, 3, 1))
+
     def start(self, box: tuple[int, int, int, int]) -> int:
         """Where column 0 of the image would be in the box's first row; negative if it is not in the region."""
         return self.offset + (box[1] - self.top) * self.stride - 3 * self.left

@@ -22,6 +22,7 @@ class PreprocessSpec:
     resize : pixels of the short side after the resize (long side: ``int(resize * long / short)``)
     crop   : side of the centre crop, pixels
     mean, std : of ``v / 255``, per channel R, G, B
+    exif_rotate : turn each image upright first, which the guide does not
     """
 
     resize: int
@@ -29,6 +30,7 @@ class PreprocessSpec:
     interpolation: str  # "bilinear", "bicubic", "box", "hamming", "lanczos": Pillow's filters
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    exif_rotate: bool = False
 
 
 @dataclass(frozen=True)

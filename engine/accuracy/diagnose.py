@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,7 @@ class Rerun:
     preset: str
     scores: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
     n_images: int
+    exif_rotate: bool = False
 
 
 def diagnose(images: Images, label_offset: int, rerun: Rerun | None, say: Callable[[str], None]) -> Diagnosis:
@@ -209,7 +210,7 @@ def _sample(images: Images, rerun: Rerun) -> tuple[I32, Listing, list[int]]:
 
 def _tops(guess: ImageGuess, listing: Listing, places: Sequence[int], rerun: Rerun) -> I32:
     """First class of each image, prepared in this way; -1 for an image that cannot be decoded."""
-    crops = _crops(listing, places, guess.spec)
+    crops = _crops(listing, places, replace(guess.spec, exif_rotate=rerun.exif_rotate))
     tops = np.full(len(places), -1, np.int32)
     for start in range(0, len(places), BATCH):
         rows = np.stack([guess.tensor(crop) for crop in crops[start : start + BATCH]])

@@ -102,7 +102,7 @@ def _rerun(run: dict[str, Any] | None, options: dict[str, Any], n_images: int) -
         return None, str(error)
     if source.note:
         say(source.note)
-    return Rerun(Path(data), preset, scores, n_images), ""
+    return Rerun(Path(data), preset, scores, n_images, config.get("exif_rotate", False)), ""
 
 
 def _tell(diagnosis: Diagnosis) -> None:

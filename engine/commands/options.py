@@ -10,6 +10,9 @@ from typing import Any
 import click
 
 PATH = click.Path(path_type=Path)
+EXIF_ROTATE = click.option(
+    "--exif-rotate", is_flag=True, help="Turn images upright as EXIF says. Not what the guide does."
+)
 
 
 class SectionedCommand(click.Command):

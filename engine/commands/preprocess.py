@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from engine.commands.options import PATH
+from engine.commands.options import EXIF_ROTATE, PATH
 from engine.terminal import say
 
 
@@ -30,9 +31,10 @@ from engine.terminal import say
     help="Of .bin files; uint8 is the crop, not normalised.  [default: float32]",
 )
 @click.option("--labels", type=PATH, help="Label file for the images; a packed file carries their classes.")
+@EXIF_ROTATE
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes.  [default: as many as cores]")
 def command(
-    src: Path, dst: Path, preset: str, form: str, dtype: str | None, labels: Path | None, workers: int | None
+    src: Path, dst: Path, preset: str, form: str, dtype: str | None, labels: Path | None, **options: Any
 ) -> None:
     """Make tensors of images, on all cores (guide: 4.2).
 
@@ -44,7 +46,7 @@ def command(
     """
     from engine.preprocess.job import PreprocessConfig
 
-    config = PreprocessConfig(src, dst, preset, form, dtype, labels, workers)
+    config = PreprocessConfig(src, dst, preset, form, dtype, labels, **options)
     if form == "packed":
         from engine.preprocess.packing import preprocess_to_packed
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from engine.commands.options import PATH, SectionedCommand
+from engine.commands.options import EXIF_ROTATE, PATH, SectionedCommand
 from engine.config import (
     DEFAULT_PROFILE,
     DUMP_FORMATS,
@@ -50,6 +50,7 @@ SECTIONS = {
     show_default=True,
     help="Preprocessing: resnet, inceptionv3, inceptionv4, efficientnet-lite0.",
 )
+@EXIF_ROTATE
 @click.option("--config", "config_file", type=PATH, help="TOML file of these options; the command line wins.")
 @click.option("--devices", help="Such as 0-3, 0,2 or 1.  [default: 0-3 on sim, else 0]")
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(1, 1024), help="Images per execution.")

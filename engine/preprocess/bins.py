@@ -23,7 +23,6 @@ from engine.preprocess.job import (
     writing,
 )
 from engine.preprocess.sinks import BinFolder, tensor_name
-from engine.presets import find_preset
 from engine.sources.archive import TarStore
 from engine.sources.made_with import MANIFEST, read_manifest, spec_fields
 from engine.sources.packed import PackedStore
@@ -36,7 +35,7 @@ def preprocess_to_bins(config: PreprocessConfig, say: Callable[[str], None]) -> 
     """Write what is missing. Raises TooManyFailures after naming each image that failed."""
     if config.labels is not None:
         raise ConfigError("--labels is for --format packed: .bin files carry no labels; give them to engine run")
-    spec = find_preset(config.preset)
+    spec = config.spec
     listing = find_samples(config.source, is_labelled=False)
     listing.store.check(listing.names, spec)
     inputs = Inputs(listing.names, listing.store, spec)
@@ -80,7 +79,7 @@ def _claim(manifest: int, config: PreprocessConfig, destination: BinFolder) -> b
 
     ConfigError where the folder holds tensors of another preset or type: they would be mixed.
     """
-    made = {"preset": config.preset, "spec": spec_fields(find_preset(config.preset)), "dtype": destination.tensor.dtype}
+    made = {"preset": config.preset, "spec": spec_fields(config.spec), "dtype": destination.tensor.dtype}
     wanted = {"version": 1, **made, "images": os.path.abspath(config.source)}
     found = read_manifest(destination.folder)
     if found and any(found.get(name) != value for name, value in made.items()):

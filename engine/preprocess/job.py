@@ -19,6 +19,7 @@ from engine.names import NameTable
 from engine.preprocess.sinks import Destination
 from engine.preprocess.team import Team
 from engine.preprocess.worker import WorkerJob, worker_main
+from engine.presets import find_preset
 from engine.progress import Progress
 from engine.run import MOST_WORKERS, warm_up
 from engine.sources.base import Store
@@ -39,6 +40,12 @@ class PreprocessConfig:
     dtype: str | None = None
     labels: Path | None = None
     workers: int | None = None
+    exif_rotate: bool = False
+
+    @property
+    def spec(self) -> PreprocessSpec:
+        """ConfigError for a preset that is not known."""
+        return find_preset(self.preset, exif_rotate=self.exif_rotate)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from engine.preprocess.job import (
     writing,
 )
 from engine.preprocess.sinks import PackedPart
-from engine.presets import find_preset
 from engine.sources.made_with import spec_fields
 from engine.sources.packed_format import (
     PackedIndex,
@@ -68,7 +67,7 @@ def preprocess_to_packed(config: PreprocessConfig, say: Callable[[str], None]) -
 
 
 def _inputs_and_index(config: PreprocessConfig, say: Callable[[str], None]) -> tuple[Inputs, PackedIndex]:
-    spec = find_preset(config.preset)
+    spec = config.spec
     listing = find_samples(config.source, is_labelled=config.labels is not None)
     listing.store.check(listing.names, spec)
     inputs = Inputs(listing.names, listing.store, spec)

@@ -54,6 +54,10 @@ class TensorStore:
         if n_bytes not in element_types(spec.crop):
             raise DataError(f"{path} has {n_bytes} bytes: {expected_sizes(spec.crop)}; is it another --preset's?")
         made = read_manifest(names.root)
+        if spec.exif_rotate and not made:
+            raise DataError(
+                f"{names.root} holds tensors, which --exif-rotate cannot turn: make them with it, from images"
+            )
         if made:
             are_pixels = made.get("dtype") == "uint8"
             what = f"the tensors in {names.root}"

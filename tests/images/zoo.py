@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 Encoded = dict[str, bytes]
+GENUINE = Path(__file__).parent / "genuine"
 
 
 def pixels(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -110,10 +112,20 @@ def others() -> Encoded:
     return files | {"text.JPEG": b"this is no image at all\n", "zeros.JPEG": bytes(4096), "one_byte.JPEG": b"\xff"}
 
 
+def genuine() -> Encoded:
+    """What Pillow cannot write: arithmetic coding, 12 and 16 bits, lossless, odd chroma sampling, YCCK.
+
+    37 x 29 pixels of smooth noise, made by libjpeg-turbo 3.1.3: ``cjpeg`` with -arithmetic, -progressive, -precision 12
+    or 16, -lossless 1 or 4, -sample 4x1, 4x2 and others; YCCK by PyTurboJPEG from CMYK pixels.
+    """
+    return {f"{path.stem}.JPEG": path.read_bytes() for path in sorted(GENUINE.glob("*.jpg"))}
+
+
 KINDS: dict[str, Callable[[], Encoded]] = {
     "jpegs": jpegs,
     "sizes": sizes,
     "headers": headers,
+    "genuine": genuine,
     "damaged": damaged,
     "others": others,
 }

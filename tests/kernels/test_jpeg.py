@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.fuzz import GuardedDecoder, damaged_files, disagreement, view
+from bench.fuzz import GuardedDecoder, damaged_files, disagreement
 from kernels import reference
 from kernels.host import HostPath
 from kernels.jpeg import twin
@@ -32,7 +32,7 @@ def decode(data: bytes, box: tuple[int, int, int, int] | None = None) -> np.ndar
     encoded = np.frombuffer(data, np.uint8)
     assert _decoder.header(encoded) == OK
     assert _decoder.pixels(box or (0, 0, int(_decoder.frame[WIDTH]), int(_decoder.frame[HEIGHT]))) == OK
-    return view(_decoder.region())
+    return _decoder.region().view()
 
 
 def code_of(data: bytes) -> int:
@@ -90,7 +90,8 @@ def test_what_is_not_baseline_is_left_to_the_library() -> None:
 def test_the_host_path_names_the_decoder_that_it_took(options: dict[str, Any]) -> None:
     data = encode(photo(300, 260), "JPEG", **options)
     out = np.zeros((3, 224, 224), np.float32)
-    assert HostPath(PRESETS["resnet"])(data, out) == ("pillow" if options else "kernel")
+    path = HostPath(PRESETS["resnet"])(data, out)
+    assert path in (("turbojpeg", "opencv", "pillow") if options else ("kernel",))
     assert np.array_equal(out, reference.preprocess(data, PRESETS["resnet"]))
 
 
@@ -152,7 +153,7 @@ def assert_twin_agrees(data: bytes) -> str:
     code = _decoder.pixels((0, 0, int(_decoder.frame[WIDTH]), int(_decoder.frame[HEIGHT])))
     assert code == expected
     if code == OK:
-        assert np.array_equal(view(_decoder.region()), pixels)
+        assert np.array_equal(_decoder.region().view(), pixels)
     return "pixels" if code == OK else "refused"
 
 
