@@ -11,7 +11,7 @@ many rounds.
 
 Answer: see the end of docs/measurement.md, with host and date. What may not be concluded: anything from a pair count
 whose quartiles are wider than the cost in question, or about batches whose slots pass much faster than a decoder fills
-one (a slot costs the hub's accounting about 30 us, whatever is in it).
+one (a slot costs the hub's accounting about 130 us, whatever is in it).
 
 usage: python -m bench.accounting [--what accounting|trace|calls] [--pairs N] [--seconds S] [--data DIR --labels FILE]
 """
