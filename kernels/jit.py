@@ -90,7 +90,9 @@ class Stage:
 
     @property
     def address(self) -> int:
-        """Address of the C function."""
+        """Address of the C function. NotImplementedError without the compiler."""
+        if _config.DISABLE_JIT:
+            raise NotImplementedError("the host path needs numba's compiler: unset NUMBA_DISABLE_JIT")
         self.compile()
         result = self._function.overloads[(numba.types.int64,)]
         return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numba.core import config
 from PIL import Image, ImageFile
 
 from kernels.spec import PreprocessSpec
@@ -59,3 +60,18 @@ def real_files() -> list[Path]:
     if not files:
         pytest.skip("set ENGINE_IMAGENET_SAMPLE to a folder of ImageNet JPEGs to run this")
     return files
+
+
+#: The file whose tests call no vector kernel.
+_PLAIN = "test_plain.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With NUMBA_DISABLE_JIT=1 only the scalar twins run, as plain Python: vectors are LLVM's."""
+    if not config.DISABLE_JIT:
+        return
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.path.name != _PLAIN:
+            item.add_marker(pytest.mark.skip("vector kernels need numba's compiler: unset NUMBA_DISABLE_JIT"))
+        else:  # int64 wraps in compiled code, too, which says nothing of it
+            item.add_marker(pytest.mark.filterwarnings("ignore:overflow encountered in scalar:RuntimeWarning"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,15 @@ from kernels.host import HostPath
 from kernels.spec import ImageError
 from tests.kernels.conftest import PRESETS, encode, photo
 
-_PATHS = {name: HostPath(spec) for name, spec in PRESETS.items()}
+
+@cache
+def path(preset: str) -> HostPath:
+    return HostPath(PRESETS[preset])
 
 
 def run(data: bytes, preset: str) -> np.ndarray:
     out = np.full((3, PRESETS[preset].crop, PRESETS[preset].crop), np.nan, np.float32)
-    _PATHS[preset](data, out)
+    path(preset)(data, out)
     return out
 
 
@@ -84,11 +88,11 @@ def test_a_decompression_bomb_is_refused() -> None:
 def test_a_memoryview_is_as_good_as_bytes_and_out_may_be_a_view_of_a_slot() -> None:
     data = encode(photo(320, 240), "JPEG")
     slot = np.zeros((4, 3, 224, 224), np.float32)
-    _PATHS["resnet"](memoryview(data), slot[2])
+    path("resnet")(memoryview(data), slot[2])
     assert np.array_equal(slot[2], reference.preprocess(data, PRESETS["resnet"]))
     assert not slot[[0, 1, 3]].any()
 
 
 def test_an_output_of_another_shape_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="C-contiguous float32"):
-        _PATHS["resnet"](b"", np.zeros((3, 224, 225), np.float32))
+        path("resnet")(b"", np.zeros((3, 224, 225), np.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -20,7 +21,11 @@ from kernels.spec import ImageError
 from tests.kernels.conftest import PRESETS, encode, photo
 
 _SPEC = replace(PRESETS["resnet"], exif_rotate=True)
-_PATH = HostPath(_SPEC)
+
+
+@cache
+def host() -> HostPath:
+    return HostPath(_SPEC)
 
 
 def exif(turn: int, order: str = "<", kind: int = 3, count: int = 1) -> bytes:
@@ -44,7 +49,7 @@ def by_pillow(data: bytes) -> np.ndarray:
 
 def made(data: bytes) -> tuple[np.ndarray, str]:
     out = np.full((3, 224, 224), np.nan, np.float32)
-    path = _PATH(data, out)
+    path = host()(data, out)
     return out, path
 
 
