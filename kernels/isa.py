@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 
 from llvmlite import binding
 
@@ -47,4 +48,6 @@ def compiler_target(instruction_set: str) -> tuple[str, str] | None:
     return "haswell" if instruction_set == "avx2" else "nehalem", ",".join(kept)
 
 
+#: Is this process one of 64-bit ARM?
+IS_AARCH64 = platform.machine() == "aarch64"
 INSTRUCTION_SET = chosen()

@@ -14,6 +14,7 @@ from typing import Any
 
 from numba import types
 
+from kernels.isa import IS_AARCH64
 from kernels.jit import inlined, inner
 from kernels.jpeg.colour import rgb_lanes
 from kernels.simd import (
@@ -57,6 +58,9 @@ _ONE = 1 << 13
 #: Bits dropped by each pass: 13 - 2 extra, then 13 + 2 + 3 for the factor 8 of the two-dimensional transform.
 _SHIFT_COLUMNS, _SHIFT_ROWS = 11, 18
 _MAX_FIRST = 8191
+#: libjpeg-turbo's code for aarch64 wraps where that for x86 saturates: there, what pass 1 leaves must not come near
+#: either; pass 2 cannot overflow then. A block at full contrast comes to 4 * 1.4 * 2,896 before rounding.
+MAX_BETWEEN = 16383 if IS_AARCH64 else None
 
 
 def _idct8(b: Any, x: list[Any], shift: int) -> list[Any]:
@@ -93,13 +97,18 @@ def _idct8(b: Any, x: list[Any], shift: int) -> list[Any]:
     return [pack_int16(b, low, up) for low, up in zip(*halves, strict=True)]
 
 
+def _is_beyond(b: Any, v: Any, limit: int) -> Any:
+    """Lanes of int16 outside of -limit .. limit."""
+    return b.icmp_unsigned(">", b.add(v, const16(limit)), const16(2 * limit))
+
+
 @vector_op(3, types.uint64)
 def _columns(b: Any, batch: Any, quant: Any, column: Any) -> Any:
     """Dequantise column 0..7 of all lanes and transform it, in place.
 
     Returns the lanes whose first coefficient is beyond +-8191, as bits. Four times that overflows 16 bits, where
     libjpeg-turbo wraps if the block has nothing below its first row, and saturates otherwise. No sound file comes near
-    (2,048 is the most); an image with such a lane is left to the library.
+    (2,048 is the most); an image with such a lane is left to the library. See also MAX_BETWEEN.
     """
     base = b.add(batch, b.mul(column, const64(V16_BYTES)))
     steps = b.add(quant, b.mul(column, const64(2)))
@@ -107,9 +116,11 @@ def _columns(b: Any, batch: Any, quant: Any, column: Any) -> Any:
     for i in range(8):
         step = splat(b, load(b, steps, I16, 16 * i), N_LANES)
         x.append(b.mul(load(b, base, V16, i * _ROW_BYTES), step))
+    is_beyond = _is_beyond(b, x[0], _MAX_FIRST)
     for i, y in enumerate(_idct8(b, x, _SHIFT_COLUMNS)):
         store(b, y, base, i * _ROW_BYTES)
-    is_beyond = b.icmp_unsigned(">", b.add(x[0], const16(_MAX_FIRST)), const16(2 * _MAX_FIRST))
+        if MAX_BETWEEN is not None:
+            is_beyond = b.or_(is_beyond, _is_beyond(b, y, MAX_BETWEEN))
     return b.zext(b.bitcast(is_beyond, I32), I64)
 
 

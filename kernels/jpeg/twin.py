@@ -37,10 +37,12 @@ from kernels.jpeg.frame import (
     YUV422,
     YUV440,
 )
+from kernels.jpeg.idct import MAX_BETWEEN
 from kernels.jpeg.markers import ZIGZAG
 
 Array = npt.NDArray[Any]
 _NONE = -1
+_MOST_BETWEEN = 1 << 15 if MAX_BETWEEN is None else MAX_BETWEEN
 _EOI = 0xD9
 
 
@@ -204,7 +206,7 @@ def idct8(v: Array, shift: int) -> None:
 
 @checked
 def samples(blocks: Array, steps: Array, plane: Array) -> bool:
-    """Dequantise and transform blocks into a plane of uint8; False where a first coefficient is beyond +-8191."""
+    """Dequantise and transform blocks into a plane of uint8; False beyond what is exact (`kernels.jpeg.idct`)."""
     is_exact = True
     work, line = np.zeros((8, 8), np.int64), np.zeros(8, np.int64)
     for row in range(blocks.shape[0]):
@@ -215,6 +217,8 @@ def samples(blocks: Array, steps: Array, plane: Array) -> bool:
                 is_exact &= abs(work[0, x]) <= 8191
                 line[:] = work[:, x]
                 idct8(line, 11)
+                for y in range(8):
+                    is_exact &= abs(line[y]) <= _MOST_BETWEEN
                 work[:, x] = line
             for y in range(8):
                 idct8(work[y], 18)
