@@ -142,7 +142,7 @@ def slot_us(n_rounds: int = 200, n_slots: int = 50, is_traced: bool = False) -> 
             slot = tally.take_filled(member, filled)
             tally.sent_run(slot)
             tally.take_done(member, done, slot, rows, now_ns)
-            for _ in range(4):  # two wakes of the hub, two looks each
+            for _ in range(2):  # as often the hub wakes
                 tally.observe(credit, crew)
         best_ns = min(best_ns, time.perf_counter_ns() - began_ns)
     return best_ns / n_slots / 1e3

@@ -96,6 +96,7 @@ class Hub:
         with HubGuard(self._crew, self._watchdog, watcher.incident):
             while not self._ledger.is_drained:
                 self._turn(bounds)
+        self._tally.observe(self._credit, self._crew)
 
     def _turn(self, bounds: Bounds) -> None:
         """Hand out, wait, take back, look around."""
@@ -106,7 +107,6 @@ class Hub:
         self._tally.observe(self._credit, self._crew)
         for member, message in self._crew.wait(TICK_S):
             self._handle(member, message)
-        self._tally.observe(self._credit, self._crew)
         if bounds.longest_s is not None and self._seconds() > bounds.longest_s:
             self.stop()
         watcher = self._watcher

@@ -67,6 +67,13 @@ class _Between:
     is_pressed: bool = False
     without_room: list[ThreadSums] = field(default_factory=list)
 
+    def begin(self, now_ns: int, is_pressed: bool) -> None:
+        """Nothing is known of what holds from now on."""
+        self.at_ns, self.is_pressed = now_ns, is_pressed
+        self.idle.clear()
+        self.full.clear()
+        self.without_room.clear()
+
 
 @dataclass
 class RunTally:
@@ -95,6 +102,7 @@ class RunTally:
     _slots_ns: int = 0
     _between: _Between = field(default_factory=_Between)
     _fill_sent_ns: dict[int, int] = field(default_factory=dict)
+    _hub: ThreadSums = field(default_factory=lambda: ThreadSums.since(0))
     _lanes: dict[int, ThreadSums] = field(default_factory=dict)
     _waited_before_ns: int = 0
     _max_credit: int = 0
@@ -109,16 +117,22 @@ class RunTally:
         self._slots = ledger.n_in_state
         self.began_ns = self.series.began_ns = self._between.at_ns = self._slots_ns = time.perf_counter_ns()
         self.processes.begin(self.began_ns, crew.members)
+        self._hub = self.processes.hub()
         self._waited_before_ns = crew.waited_ns
         self._max_credit = max_credit
 
     def observe(self, credit: Mapping[int, int], crew: Crew) -> None:
-        """What held since the last call goes into the sums; what is now holds until the next."""
+        """What held since the last call goes into the sums; what is now holds until the next.
+
+        Once per turn of the hub, before it waits: handing out takes microseconds of a turn.
+        """
         now_ns, ledger = time.perf_counter_ns(), self._ledger
         self._add_between(now_ns)
         self._slots_changed(now_ns)
-        between = self._between = _Between(now_ns, is_pressed=ledger.n_ready > 0)
-        self.n_ready_most = max(self.n_ready_most, ledger.n_ready)
+        between, n_ready = self._between, ledger.n_ready
+        between.begin(now_ns, n_ready > 0)
+        if n_ready > self.n_ready_most:
+            self.n_ready_most = n_ready
         for chip, room in credit.items():
             if room >= self._max_credit:
                 between.idle.append(self.chips[chip].sums)
@@ -129,7 +143,7 @@ class RunTally:
         if not ledger.n_free and ledger.has_work:
             hungry = [member for member in crew.decoders if member.is_started and not member.n_held]
             between.without_room += [self.processes.thread(member, -1, now_ns) for member in hungry]
-        hub = self.processes.hub()
+        hub = self._hub
         hub.as_of_ns, hub.starved_ns = now_ns, crew.waited_ns - self._waited_before_ns
         hub.busy_ns = self.stages.hub_busy_ns = now_ns - self.began_ns - hub.starved_ns
         self.processes.sample(now_ns)
