@@ -131,7 +131,7 @@ def slot_us(n_rounds: int = 200, n_slots: int = 50, is_traced: bool = False) -> 
     tally.begin(crew, ledger, 2)
     now_ns = time.perf_counter_ns()
     times = np.full((16, len(IMAGE_TIMES)), now_ns, np.int64).tobytes()
-    filled = Filled(0, {}, {"kernel": 16}, now_ns, now_ns, times, 0, [1, 1, 1, now_ns])
+    filled = Filled(0, {}, {"kernel": 16}, now_ns, now_ns, times, [1, 1, 1], 0, [1, 1, 1, now_ns])
     done = Done(0, 0, 1, 16, now_ns, now_ns, 1, 1, 1, [1, 1, 1, now_ns], [])
     rows, best_ns = list(range(16)), 1 << 62
     for _ in range(n_rounds):

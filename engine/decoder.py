@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from array import array
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from engine.arena import Arena, Slot
 from engine.channel import Channel, ChannelEnds
@@ -78,7 +77,7 @@ def fill_slot(fill: Fill, slot: Slot, source: Source, began_ns: int, limit: Imag
     """
     reasons: dict[int, str] = {}
     paths: Counter[str] = Counter()
-    times = np.zeros((len(fill.samples), len(IMAGE_TIMES)), np.int64)
+    times: list[int] = []  # numbers of Python: an array would cost more than all sums
     ended_ns = began_ns
     source.expect(fill.samples)  # in the first image's time
     for row, sample in enumerate(fill.samples):
@@ -98,8 +97,10 @@ def fill_slot(fill: Fill, slot: Slot, source: Source, began_ns: int, limit: Imag
         except Exception as error:
             raise ImageInHand(fill.slot, row) from error
         ended_ns = time.perf_counter_ns()
-        times[row] = row_began_ns, read_ended_ns - row_began_ns, ended_ns - read_ended_ns - resample_ns, resample_ns
-    return Filled(fill.slot, reasons, dict(paths), began_ns, ended_ns, times.tobytes(), 0, [])
+        times += row_began_ns, read_ended_ns - row_began_ns, ended_ns - read_ended_ns - resample_ns, resample_ns
+    sums = [sum(times[column :: len(IMAGE_TIMES)]) for column in range(1, len(IMAGE_TIMES))]
+    packed = array("q", times).tobytes()
+    return Filled(fill.slot, reasons, dict(paths), began_ns, ended_ns, packed, sums, 0, [])
 
 
 def _attach(message: Message) -> Attach:

@@ -63,6 +63,7 @@ class Filled(NamedTuple):
     paths   : {decode path: images that took it}
     began_ns, ended_ns : first read begun, last image written
     times   : (rows, 4) int64, per image `IMAGE_TIMES`: when its read began, then how long each stage took
+    sums    : read, decode and resample of all rows, nanoseconds
     handed_ns : sending the slot before this one, and all that was left to do between `ended_ns` and sending this one
     spent   : the decoder's `LapClock.reading`; waiting counts as starved, only the hub knows what was missing
     """
@@ -73,6 +74,7 @@ class Filled(NamedTuple):
     began_ns: int
     ended_ns: int
     times: bytes
+    sums: list[int]
     handed_ns: int
     spent: list[int]
 

@@ -24,22 +24,22 @@ class Latencies:
 
     max_ns: int = 0
     _counts: I64 = field(default_factory=lambda: np.zeros(OCTAVES * PER_OCTAVE, np.int64))
-    _new: list[I64] = field(default_factory=list)
+    _new: list[tuple[I64, int]] = field(default_factory=list)
 
     @property
     def counts(self) -> I64:
         """(OCTAVES * PER_OCTAVE,) int64, images per bucket."""
         if self._new:
-            latencies_ns, self._new = np.concatenate(self._new), []
+            latencies_ns, self._new = np.concatenate([ended_ns - begun_ns for begun_ns, ended_ns in self._new]), []
             buckets = (np.log2(np.maximum(latencies_ns, 1)) * PER_OCTAVE).astype(np.int64)
             last = len(self._counts) - 1
             self._counts += np.bincount(np.minimum(buckets, last), minlength=last + 1)
             self.max_ns = max(self.max_ns, int(latencies_ns.max(initial=0)))
         return self._counts
 
-    def add(self, latencies_ns: I64) -> None:
-        """latencies_ns : (n,) int64, one per image"""
-        self._new.append(latencies_ns)
+    def add(self, begun_ns: I64, ended_ns: int) -> None:
+        """begun_ns : (n,) int64, one per image; kept as it is until it is counted"""
+        self._new.append((begun_ns, ended_ns))
         if len(self._new) >= KEPT:
             _ = self.counts
 

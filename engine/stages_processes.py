@@ -10,7 +10,6 @@ import contextlib
 import os
 from copy import copy
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from engine.crew import Member
 
@@ -21,6 +20,8 @@ SAMPLE_EVERY_NS = 1_000_000_000
 PSS_RARER = 10
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 KIB = 1024
+#: The files of /proc that are read have 0.3 to 2 KB.
+LONGEST_BYTES = 16384
 
 
 @dataclass
@@ -47,33 +48,40 @@ class Usage:
     def sample(self, pid: int, with_pss: bool) -> None:
         """Read /proc; a process that is gone keeps what was read last."""
         with contextlib.suppress(OSError, ValueError, LookupError):  # a zombie has a file without memory
-            proc = Path("/proc", str(pid))
-            fields = (proc / "stat").read_bytes().rpartition(b")")[2].split()
+            proc = f"/proc/{pid}"
+            fields = _read(f"{proc}/stat").rpartition(b")")[2].split()
             self.cpu_ns = (int(fields[11]) + int(fields[12])) * TICK_NS  # utime and stime of all threads
-            self.rss_peak_bytes = _numbers(proc / "status", {b"VmHWM"})[b"VmHWM"] * KIB
-            self._sample_switches(proc)
+            self.rss_peak_bytes = _number(_read(f"{proc}/status"), b"VmHWM") * KIB
+            self._sample_switches(f"{proc}/task")
             if with_pss:
-                pss = _numbers(proc / "smaps_rollup", {b"Pss"})[b"Pss"] * KIB
+                pss = _number(_read(f"{proc}/smaps_rollup"), b"Pss") * KIB
                 self.pss_peak_bytes = max(self.pss_peak_bytes, pss)
 
-    def _sample_switches(self, proc: Path) -> None:
+    def _sample_switches(self, tasks: str) -> None:
         """/proc/PID/status counts those of the first thread only; a thread that has ended keeps what was read last."""
-        voluntary, forced = b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches"
-        for task in os.listdir(proc / "task"):
-            with contextlib.suppress(OSError, LookupError):  # it ended meanwhile
-                numbers = _numbers(proc / "task" / task / "status", {voluntary, forced})
-                self._switches[task] = numbers[voluntary], numbers[forced]
+        for task in os.listdir(tasks):
+            with contextlib.suppress(OSError, LookupError, ValueError):  # it ended meanwhile
+                text = _read(f"{tasks}/{task}/status")
+                self._switches[task] = (
+                    _number(text, b"voluntary_ctxt_switches"),
+                    _number(text, b"nonvoluntary_ctxt_switches"),
+                )
         self.n_voluntary_switches, self.n_forced_switches = map(sum, zip(*self._switches.values(), strict=True))
 
 
-def _numbers(path: Path, names: set[bytes]) -> dict[bytes, int]:
-    """The numbers behind these names in a file of "Name:  number" lines."""
-    found = {}
-    for line in path.read_bytes().splitlines():
-        name, _, value = line.partition(b":")
-        if name in names:
-            found[name] = int(value.split()[0])
-    return found
+def _read(path: str) -> bytes:
+    """Without a buffered file around it, which would take longer than the kernel does."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, LONGEST_BYTES)
+    finally:
+        os.close(fd)
+
+
+def _number(text: bytes, name: bytes) -> int:
+    """The number behind this name among "Name:  number" lines; ValueError where there is none."""
+    begin = text.index(b"\n" + name + b":") + len(name) + 2
+    return int(text[begin : text.index(b"\n", begin)].split()[0])
 
 
 @dataclass

@@ -167,7 +167,7 @@ class RunTally:
         times = np.frombuffer(filled.times, np.int64).reshape(-1, len(IMAGE_TIMES))
         slot = FilledSlot(filled, times, self._fill_sent_ns.pop(filled.slot), decoder.process.pid or 0)
         self.first_read_ns = min(self.first_read_ns or filled.began_ns, filled.began_ns)
-        stages, (_, read, decode, resample) = self.stages, times.sum(axis=0).tolist()
+        stages, (read, decode, resample) = self.stages, filled.sums
         stages.n_decoded += len(times)
         stages.read_ns += read
         stages.decode_ns += decode
@@ -175,7 +175,8 @@ class RunTally:
         stages.hand_over_ns += filled.handed_ns
         stages.fill_wait_ns += filled.began_ns - slot.sent_ns
         stages.fill_ns += filled.ended_ns - filled.began_ns
-        self.decode_paths.update(filled.paths)
+        for path, n in filled.paths.items():
+            self.decode_paths[path] += n
         self.processes.thread(decoder, -1, filled.began_ns).take(filled.spent, self.began_ns)
         self._slots_changed(time.perf_counter_ns())
         return slot
@@ -197,8 +198,7 @@ class RunTally:
         stages.result_wait_ns += taken_up_ns - done.done_ns
         stages.rank_ns += now_ns - taken_up_ns
         self._slots_changed(now_ns)
-        begins = slot.times[:, 0] if len(rows) == len(slot.times) else slot.times[rows, 0]
-        self.latencies.add(now_ns - begins)
+        self.latencies.add(slot.times[:, 0] if len(rows) == len(slot.times) else slot.times[rows, 0], now_ns)
         self.series.add_images(now_ns, len(rows))
         lane = self._lanes[done.device] = self.processes.thread(feeder, done.device, done.submitted_ns)
         lane.take(done.spent, self.began_ns)

@@ -77,7 +77,7 @@ def test_messages_survive_their_frame(fill: Fill) -> None:
 
 
 def test_messages_keep_integer_keys_and_text() -> None:
-    filled = Filled(3, {0: "truncated"}, {"pillow": 15}, 1, 2, b"\x03" * 32, 8, [4, 5, 6, 7])
+    filled = Filled(3, {0: "truncated"}, {"pillow": 15}, 1, 2, b"\x03" * 32, [1, 2, 3], 8, [4, 5, 6, 7])
     assert messages.decode(messages.encode(filled)) == filled
     done = Done(1, 2, 3, 9, 4, 5, 6, 7, 2**62, [1, 2, 3, 4], [[5, 6, 7, 8, 9, 10]])
     assert messages.decode(messages.encode(done)) == done

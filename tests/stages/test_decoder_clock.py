@@ -68,6 +68,7 @@ def test_the_times_of_images_and_hand_overs_add_up_to_the_busy_time_exactly() ->
         times = np.frombuffer(answer.times, np.int64).reshape(-1, len(IMAGE_TIMES))
         assert times[0, 0] == answer.began_ns
         assert (times[:, 1:] >= 0).all()
+        assert times[:, 1:].sum(axis=0).tolist() == answer.sums
         accounted_ns += int(times[:, 1:].sum()) + answer.handed_ns
         busy_ns = answer.spent[0]
         assert accounted_ns == busy_ns
