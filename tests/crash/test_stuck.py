@@ -109,7 +109,7 @@ def test_a_stall_ends_the_run_with_a_report_and_can_be_resumed(tmp_path: Path) -
     report = (out / INCIDENTS).read_text()
     assert "nothing moved" in report
     assert all(part in report for part in ("-- hub", "-- decoder 0", "-- feeder 0", "positions"))
-    assert "in decode_rgb" in report
+    assert 'kernels/fallback.py", line' in report  # where the image is, in whichever library
     limits = ("--image-timeout", 0.3, "--stall-timeout", 60, "--max-failed-percent", 100)
     resumed = run_engine("run", "--resume", out, *limits)
     assert resumed.returncode == 0, resumed.stderr
