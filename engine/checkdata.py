@@ -28,9 +28,9 @@ from engine.presets import find_preset
 from engine.process import begin
 from engine.progress import Progress
 from engine.sources.images import ImageStore, read_file
+from engine.warming import warm_up
 from kernels.host import HostPath
 from kernels.spec import ImageError, PreprocessSpec
-from kernels.warm import warm
 
 MOST_WORKERS = 32
 #: Names that the table shows of each kind; the quarantine list has all that fail.
@@ -81,7 +81,7 @@ def check_data(request: CheckRequest, say: Callable[[str], None]) -> bool:
     """
     names = _names(request)
     spec = find_preset(request.preset, exif_rotate=request.exif_rotate)
-    warm(spec)
+    warm_up(spec, say)
     checked = decode_all(names, spec, request.workers)
     for line in table(checked):
         say(line)

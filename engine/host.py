@@ -23,28 +23,36 @@ CGROUP_MEMORY = (
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ("memory.max", "memory.current", "inactive_file"),
 )
+#: More than any limit.
+NO_LIMIT = 1 << 62
 #: Of the memory that is available now, the arena may take this much: the processes need the rest.
 ARENA_SHARE = 0.8
 
 
 def n_cores() -> int:
     """Cores that this process may use: its affinity, cut by the cgroup's CPU quota; at least 1."""
-    cores = len(os.sched_getaffinity(0))
+    return min([len(os.sched_getaffinity(0)), *(max(1, int(_quota_of(group))) for group in _cgroups("cpu"))])
+
+
+def _quota_of(group: Path) -> float:
+    """Cores' worth of time that this group may use; very many where it has no quota."""
     with contextlib.suppress(OSError, ValueError):
-        quota, period = (CGROUP / "cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
+        quota, period = (group / "cpu.max").read_text().split()  # cgroup 2: "max 100000" without a quota
+        return int(quota) / int(period)
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return int(quota) / int(period) if int(quota) > 0 else NO_LIMIT  # cgroup 1: -1 without one
+    return NO_LIMIT
 
 
 def available_memory_bytes() -> int:
     """Bytes that can be allocated now without swapping: MemAvailable, cut by the cgroup's limit and by `ulimit -v`."""
-    available = 1 << 62
+    available = NO_LIMIT
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 available = int(line.split()[1]) * 1024
-    for group in _memory_cgroups():
+    for group in _cgroups("memory"):
         available = min(available, _left_in(group))
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
@@ -52,8 +60,8 @@ def available_memory_bytes() -> int:
     return available
 
 
-def _memory_cgroups() -> list[Path]:
-    """Folders of the groups whose memory limits hold here: this process's own, and all above it.
+def _cgroups(controller: str) -> list[Path]:
+    """Folders of the groups whose limits hold here: this process's own, and all above it.
 
     In a container the path may be the host's, and only the root be there.
     """
@@ -61,11 +69,11 @@ def _memory_cgroups() -> list[Path]:
     with contextlib.suppress(OSError):
         for line in OWN_CGROUPS.read_text().splitlines():
             number, controllers, path = line.split(":", 2)
-            root = CGROUP / "memory" if "memory" in controllers.split(",") else CGROUP
+            root = CGROUP / controller if controller in controllers.split(",") else CGROUP
             if root != CGROUP or number == "0":
                 own = root / path.lstrip("/")
                 found += [own, *(parent for parent in own.parents if parent.is_relative_to(root))]
-    return found or [CGROUP, CGROUP / "memory"]
+    return found or [CGROUP, CGROUP / controller]
 
 
 def _left_in(group: Path) -> int:
@@ -77,7 +85,7 @@ def _left_in(group: Path) -> int:
                 name, _, value = line.partition(" ")
                 left += int(value) if name == cache else 0
             return left
-    return 1 << 62
+    return NO_LIMIT
 
 
 def check_memory(layout: ArenaLayout) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,15 +26,11 @@ from engine.presets import find_preset
 from engine.progress import Progress
 from engine.standins import parse_injection
 from engine.trace import Scene, check_trace_path, write_trace
-from kernels.cache import why_elsewhere
-from kernels.isa import INSTRUCTION_SET
+from engine.warming import warm_up
 from kernels.spec import FLOAT32_NCHW, PreprocessSpec, TensorFormat
-from kernels.warm import warm
 
 #: More decoders than this have never been needed to feed a host's chips.
 MOST_WORKERS = 32
-#: Loading kernels from the disk cache takes less than this.
-SLOW_WARM_UP_S = 1.0
 #: The host ceiling is measured for this long, before and after the run: the better one counts, because whatever else
 #: this host was doing can only lower it.
 CEILING_SECONDS = 2.0
@@ -191,29 +186,6 @@ def target_of(config: RunConfig, spec: PreprocessSpec) -> Target:
     """What the model's file must be made for."""
     soc = simulated_soc(config.profile) if config.backend == "sim" else ""
     return Target(config.batch, spec.crop, soc, spec)
-
-
-def warm_up(spec: PreprocessSpec, say: Callable[[str], None], tensor: TensorFormat | None = None) -> None:
-    """Compile the kernels before the first worker starts; said, step by step, where it takes long: the first time."""
-    steps = ["start"]
-
-    def say_step() -> None:
-        say(f"compiling the kernels, once on this machine: {steps[-1]}")
-
-    def begin(step: str) -> None:
-        steps.append(step)
-        if timer.finished.is_set():
-            say_step()
-
-    if note := why_elsewhere(INSTRUCTION_SET):
-        say(note)
-    timer = threading.Timer(SLOW_WARM_UP_S, say_step)
-    timer.daemon = True
-    timer.start()
-    try:
-        warm(spec, begin, tensor)
-    finally:
-        timer.cancel()
 
 
 def divide_cores(config: RunConfig) -> tuple[int, int]:

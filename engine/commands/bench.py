@@ -66,9 +66,11 @@ def command(batch: str, json_path: Path | None, **options: Any) -> None:
     from engine.config import choose_backend, parse_devices
     from engine.perflog.bench_entry import log_benches
     from engine.perflog.log import LogOptions
+    from engine.presets import find_preset
     from engine.purebench_models import BenchRequest, old_tool_stem, parse_batches, plan_jobs
     from engine.purebench_report import remarks, table, write_json, write_pure_infer
     from engine.run import make_out_folder
+    from engine.warming import warm_up
 
     log = LogOptions("bench", options.pop("log_file"), not options.pop("no_log"), options.pop("label"))
     out: Path = options.pop("out")
@@ -76,6 +78,7 @@ def command(batch: str, json_path: Path | None, **options: Any) -> None:
     devices = parse_devices(options.pop("devices") or ("0-3" if backend == "sim" else "0"))
     jobs = plan_jobs(BenchRequest(batches=parse_batches(batch), backend=backend, devices=devices, **options))
     make_out_folder(out)
+    warm_up(find_preset(options["preset"]), say)  # here, where it can be said, and not in each batch size's process
     benches: list[BatchBench] = []
     for job in jobs:
         benches.append(_measured(job, is_first=not benches))

@@ -71,7 +71,10 @@ def command(
 
     from engine.accuracy.parity import ParityGate, Side, compare_scores, score_side
     from engine.files import write_report
+    from engine.presets import find_preset
+    from engine.warming import warm_up
 
+    warm_up(find_preset(preset), say)  # here, where it can be said, and not in each side's process
     sides = Side(a, backend_a, preset, profile=profile), Side(b, backend_b, preset_b or preset, profile=profile)
     gate = ParityGate(min_cosine, min_agreement, max_abs)
     parity = compare_scores(*(score_side(side, data, images) for side in sides))

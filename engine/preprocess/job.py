@@ -21,9 +21,10 @@ from engine.preprocess.team import Team
 from engine.preprocess.worker import WorkerJob, worker_main
 from engine.presets import find_preset
 from engine.progress import Progress
-from engine.run import MOST_WORKERS, warm_up
+from engine.run import MOST_WORKERS
 from engine.sources.base import Store
 from engine.terminal import warn
+from engine.warming import warm_up
 from kernels.spec import PreprocessSpec
 
 FORMATS = ("bin", "packed")

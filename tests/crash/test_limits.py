@@ -144,10 +144,33 @@ def test_memory_limits_of_control_groups_are_found(
     assert host.available_memory_bytes() == 50 * MIB
 
 
+@pytest.mark.parametrize("where", ["own", "above"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_quota_of_this_or_any_group_above_bounds_the_cores(
+    version: int, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two and a half cores' worth are two; half a core's worth is one; no quota leaves the affinity."""
+    root = tmp_path / "cpu" if version == 1 else tmp_path
+    own = root / "job" / "step"
+    own.mkdir(parents=True)
+    (tmp_path / "own").write_text(f"4:{'cpu,cpuacct' if version == 1 else 'memory'}:/job/step\n0::/job/step\n")
+    monkeypatch.setattr(host, "CGROUP", tmp_path)
+    monkeypatch.setattr(host, "OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    group = own if where == "own" else own.parent
+    for quota, cores in ((250_000, 2), (50_000, 1), (None, 8)):
+        if version == 2:
+            (group / "cpu.max").write_text(f"{quota or 'max'} 100000\n")
+        else:
+            (group / "cpu.cfs_quota_us").write_text(f"{quota or -1}\n")
+            (group / "cpu.cfs_period_us").write_text("100000\n")
+        assert host.n_cores() == cores
+
+
 @pytest.fixture
 def group_of_512_mib() -> Iterator[Path]:
     """A real group below this process's own, its folder."""
-    own = next((g for g in host._memory_cgroups() if g.is_dir() and (g / "cgroup.procs").exists()), None)
+    own = next((g for g in host._cgroups("memory") if g.is_dir() and (g / "cgroup.procs").exists()), None)
     group = None if own is None else own / f"engine-test-{os.getpid()}"
     try:
         assert group is not None
