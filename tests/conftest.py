@@ -22,6 +22,8 @@ USER_DATA = tempfile.mkdtemp(prefix="engine-tests-data-")
 os.environ["XDG_DATA_HOME"] = USER_DATA
 atexit.register(shutil.rmtree, USER_DATA, ignore_errors=True)
 
+#: What ends this process does so, whatever tests do: see `signals_as_at_the_start`.
+SIGNALS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 #: No command of these tests may take longer.
 COMMAND_SECONDS = 120
 
@@ -56,13 +58,18 @@ def make_data_set(root: Path, n_images: int) -> DataSet:
 
 
 @pytest.fixture(autouse=True)
-def signals_as_before() -> Iterator[None]:
-    """A command that a test calls in this process ignores signals at its end: later tests, and all of their children,
-    could no longer be terminated.
+def signals_as_at_the_start() -> Iterator[None]:
+    """A command that a test (or a fixture of many tests) calls in this process ignores signals at its end: later tests,
+    and all of their children, could no longer be terminated.
     """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    restore_signals()
     yield
-    for number, handler in before.items():
+    restore_signals()
+
+
+def restore_signals() -> None:
+    """As they were before the first test."""
+    for number, handler in SIGNALS.items():
         signal.signal(number, handler)
 
 
