@@ -11,7 +11,6 @@ the disk, until the run ends).
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -19,13 +18,23 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bench.chaos import N_IMAGES, Scene, prepare, sizes
 from bench.running import Running
+from bench.seeded import (
+    DIFFERENT,
+    N_IMAGES,
+    Scene,
+    Verdict,
+    count_of,
+    end_of,
+    judge_result,
+    judge_runs,
+    parser_of,
+)
 from engine.journal import JOURNAL
 from engine.ledger import FAILED
 from engine.records import records_of
@@ -33,18 +42,18 @@ from engine.records import records_of
 REPEAT = 60
 #: The work lasts about this long on a host of its own: the drawn moments are of it.
 WORK_S = 4.5
-#: A resumed run that takes longer hangs.
-HANGS_AFTER_S = 180.0
 
 
 @dataclass
-class Verdict:
-    """One run. n_done : positions in the journal when it was killed        complaints : what is not as it should be"""
+class Resumed(Verdict):
+    """One run. n_done : positions in the journal when it was killed"""
 
-    seed: int
     n_done: int = 0
     was_complete: bool = False
-    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def is_counted(self) -> bool:
+        return not self.was_complete
 
 
 def settled_in(journal: Path) -> tuple[int, int]:
@@ -58,12 +67,12 @@ def settled_in(journal: Path) -> tuple[int, int]:
     return n_scored, n_failed
 
 
-def one_run(scene: Scene, seed: int) -> Verdict:
+def one_run(scene: Scene, seed: int) -> Resumed:
     """Begin, kill, resume, judge."""
-    rng, verdict = np.random.default_rng(seed), Verdict(seed)
+    rng, verdict = np.random.default_rng(seed), Resumed(seed)
     with tempfile.TemporaryDirectory(prefix="engine-resumes-") as folder:
         out, log = Path(folder) / "out", Path(folder) / "log.txt"
-        command = Running(log, "run", *scene.data, *sizes(rng, out), "--repeat", REPEAT)
+        command = Running(log, "run", *scene.options(rng, out))
         command.wait_until_working()
         with contextlib.suppress(subprocess.TimeoutExpired):
             command.process.wait(rng.uniform(0.0, WORK_S))
@@ -75,7 +84,7 @@ def one_run(scene: Scene, seed: int) -> Verdict:
         done = settled_in(out / JOURNAL)
         verdict.n_done = sum(done)
         resumed = Running(log, "run", "--resume", out, "--no-log", *resumed_sizes(rng))
-        code = resumed.process.wait(HANGS_AFTER_S)
+        code = end_of(resumed, verdict)
         if code:
             verdict.complaints.append(f"exit code {code}: {resumed.log[-800:]}")
         else:
@@ -90,15 +99,12 @@ def resumed_sizes(rng: np.random.Generator) -> list[object]:
     return ["--batch", rng.choice([2, 5, 16]), "--workers", rng.integers(1, 4), "--devices", "0-1"]
 
 
-def judge(scene: Scene, verdict: Verdict, done: tuple[int, int], document: dict[str, object]) -> None:
+def judge(scene: Scene, verdict: Resumed, done: tuple[int, int], document: dict[str, object]) -> None:
     """The second part's run.json against what was done before."""
     dataset, paths = document["dataset"], document["decode_paths"]
     assert isinstance(dataset, dict)
     assert isinstance(paths, dict)
-    if document["predictions_sha256"] != scene.expected_sha256:
-        verdict.complaints.append("DIFFERENT predictions")
-    if dataset["n_scored"] + dataset["n_failed"] != N_IMAGES * REPEAT:
-        verdict.complaints.append(f"{dataset['n_scored']} scored + {dataset['n_failed']} failed")
+    judge_result(scene, verdict, document)
     if dataset["n_restored"] != sum(done):
         verdict.complaints.append(f"{dataset['n_restored']} taken over of {sum(done)} in the journal")
     if sum(paths.values()) != dataset["n_scored"] - done[0]:
@@ -107,39 +113,23 @@ def judge(scene: Scene, verdict: Verdict, done: tuple[int, int], document: dict[
         )
 
 
-def summary(verdicts: list[Verdict]) -> dict[str, object]:
+def summary(verdicts: list[Resumed]) -> dict[str, object]:
     """Counts over all runs."""
-    killed = [verdict for verdict in verdicts if not verdict.was_complete]
+    killed = [verdict for verdict in verdicts if verdict.is_counted]
     shares = [100 * verdict.n_done / (N_IMAGES * REPEAT) for verdict in killed] or [0.0]
     return {
         "runs": len(killed),
         "complete_before_the_kill": len(verdicts) - len(killed),
         "done_percent_min_median_max": [round(float(np.percentile(shares, p)), 1) for p in (0, 50, 100)],
-        "DIFFERENT": sum(any("DIFFERENT" in text for text in v.complaints) for v in verdicts),
-        "NOT ONLY THE REST": sum(any("NOT ONLY" in text for text in v.complaints) for v in verdicts),
+        DIFFERENT: count_of(verdicts, DIFFERENT),
+        "NOT ONLY THE REST": count_of(verdicts, "NOT ONLY"),
         "complained": sum(bool(verdict.complaints) for verdict in verdicts),
     }
 
 
 def main() -> int:
     """Exit status 1 if anything is not as it should be."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=50, help="that were killed before they were complete")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write the summary there")
-    options = parser.parse_args()
-    verdicts: list[Verdict] = []
-    with tempfile.TemporaryDirectory(prefix="engine-resumes-") as folder:
-        scene = prepare(Path(folder))
-        while sum(not verdict.was_complete for verdict in verdicts) < options.runs:
-            verdict = one_run(scene, options.seed * 1_000_003 + len(verdicts))
-            verdicts.append(verdict)
-            for complaint in verdict.complaints:
-                print(f"run {len(verdicts)} (seed {verdict.seed}): {complaint}", flush=True)
-            if options.json:
-                options.json.write_text(json.dumps(summary(verdicts), indent=2) + "\n")
-    print(json.dumps(summary(verdicts), indent=2))
-    return int(any(verdict.complaints for verdict in verdicts))
+    return judge_runs(parser_of(__doc__, n_runs=50).parse_args(), REPEAT, one_run, summary)
 
 
 if __name__ == "__main__":

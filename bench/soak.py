@@ -32,8 +32,8 @@ import click
 import numpy as np
 import psutil
 
-from bench.chaos import make_images
 from bench.running import Running
+from bench.seeded import make_images
 from engine.collector import SCORED, Collector
 from engine.config import RunConfig
 from engine.journal import Journal, identity_of
