@@ -23,6 +23,7 @@ from typing import Any
 
 import click
 
+from bench.inputs import images_or_demo, passes_for
 from engine.perflog.ab import DEFAULT_PAIRS
 from engine.perflog.children import ChildRun, run_child
 from engine.perflog.compare import Question, compare, floor_of
@@ -82,14 +83,9 @@ def judge_groups(pairs: Sequence[Pair], n: int) -> Counter[str]:
 @click.option("--log", type=click.Path(path_type=Path), help="Keep the runs here; runs that it holds are judged too.")
 def main(data: Path | None, labels: Path | None, pairs: int, slow_pairs: int, images: int, log: Path | None) -> None:
     """Count false alarms on A/A pairs and slowdowns found, on real runs of one SIMULATED chip."""
-    if data is None or labels is None:
-        from engine.demo_data import demo_dataset
-
-        demo = demo_dataset()
-        data, labels = demo.folder, demo.labels
-    n_files = sum(1 for line in labels.read_text().splitlines() if line.strip())
+    data, labels = images_or_demo(data, labels)
     arguments = [f"--data={data}", f"--labels={labels}", "--model=fingerprint", "--backend=sim", "--devices=0"]
-    arguments += ["--no-journal", f"--repeat={max(1, round(images / n_files))}"]
+    arguments += ["--no-journal", f"--repeat={passes_for(labels, images)}"]
     with tempfile.TemporaryDirectory() as folder:
         path = log or Path(folder) / "aa.log"
         make_pairs(arguments, "aa", pairs, path)

@@ -35,6 +35,7 @@ import click
 import numpy as np
 
 import engine.pipeline
+from bench.inputs import images_or_demo
 from engine.config import RunConfig
 from engine.crew import Crew, Member
 from engine.hub import Bounds, Watcher
@@ -163,11 +164,7 @@ def line(name: str, ratios: list[float]) -> str:
 @click.option("--only", type=click.Choice(VARIANTS), hidden=True)
 def main(what: str, pairs: int, seconds: float, data: Path | None, labels: Path | None, only: str | None) -> None:
     """Interleaved runs with and without the accounting, or a trace."""
-    if data is None or labels is None:
-        from engine.demo_data import demo_dataset
-
-        demo = demo_dataset()
-        data, labels = demo.folder, demo.labels
+    data, labels = images_or_demo(data, labels)
     if only is not None:
         click.echo(json.dumps(vars(run_once(what, only, data, labels, seconds))))
         return

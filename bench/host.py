@@ -5,7 +5,7 @@ counted. A peer's ratio to the guide's script is the median over the rounds of t
 machine whose speed drifts slows both. The spread is that of the middle half of these ratios; above 10 % it is marked:
 run it on a quieter machine. Time is CPU time of the process: other processes count only through the caches.
 Fidelity: difference to the guide's tensor in grey levels. All cores: one process per core, all at once, wall time.
-Not shown: reading from a disk, other presets, what DALI does with batches and threads of its own.
+Not shown: reading and delivering (`bench.hostbound`), other presets, DALI's own batches and threads.
 Last answer: README.md and docs/kernels.md.
 
     python -m bench.host --data DIR [--rounds 7] [--json FILE] [--figure FILE.svg] [--update-readme]
@@ -16,19 +16,21 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.peers import ENGINE, GUIDE, PEERS, SPEC, Peer
+from bench.guide import SPEC, rate_of_processes
+from bench.pages import replace_table
+from bench.peers import ENGINE, GUIDE, PEERS, Peer, named
 from kernels.isa import INSTRUCTION_SET
 from kernels.warm import warm
 
@@ -38,7 +40,6 @@ _FIDELITY_FILES = 50
 _MOST_LOAD = 1.0
 #: The interpreter of an environment with pillow-simd in Pillow's place.
 _PILLOW_SIMD = "PEER_PILLOW_SIMD"
-_MARKS = "<!-- bench.host: table -->", "<!-- bench.host: end -->"
 
 
 @dataclass(frozen=True)
@@ -165,34 +166,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _work(name: str, files: list[bytes], passes: int, barrier: Any) -> None:
-    peer = PEERS[name]()
-    peer(files[0])
-    barrier.wait()
-    for _ in range(passes):
-        for file in files:
-            peer(file)
-    barrier.wait()
-
-
-def per_s(name: str, files: list[bytes], n_processes: int, passes: int) -> float:
-    """Images per second of a peer in so many processes at once, from the common start to the last one's end."""
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(n_processes + 1)
-    workers = [context.Process(target=_work, args=(name, files, passes, barrier)) for _ in range(n_processes)]
-    for worker in workers:
-        worker.start()
-    barrier.wait()
-    began_ns = time.perf_counter_ns()
-    barrier.wait()
-    took_ns = time.perf_counter_ns() - began_ns
-    for worker in workers:
-        worker.join()
-    return n_processes * passes * len(files) / took_ns * 1e9
-
-
 def on_cores(files: list[bytes], rounds: int) -> dict[str, dict[int, float]]:
-    """Median images/s of the guide's script and of the kernels, on one core and on all, interleaved.
+    """Median images/s of the guide's arithmetic and of the kernels, from memory, on one core and on all, interleaved.
 
     Nothing on a busy machine: wall time would tell of the others.
     """
@@ -203,7 +178,7 @@ def on_cores(files: list[bytes], rounds: int) -> dict[str, dict[int, float]]:
     runs: dict[tuple[str, int], list[float]] = {(name, n): [] for name in (GUIDE, ENGINE) for n in counts}
     for _ in range(rounds):
         for (name, n), rates in runs.items():
-            rates.append(per_s(name, files, n, passes=1 if name == GUIDE else 6))
+            rates.append(rate_of_processes(partial(named, name), files, n, passes=2 if name == GUIDE else 12))
     return {name: {n: float(np.median(runs[name, n])) for n in counts} for name in (GUIDE, ENGINE)}
 
 
@@ -215,7 +190,7 @@ def say_cores(rates: dict[str, dict[int, float]]) -> str:
         f"{name}: " + ", ".join(f"{rate:,.0f} images/s on {n} core{'s' * (n > 1)}" for n, rate in by_n.items())
         for name, by_n in rates.items()
     ]
-    return "Whole processes, wall time: " + "; ".join(parts) + "."
+    return "Arithmetic alone, bytes in memory, a process per core, wall time: " + "; ".join(parts) + "."
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
@@ -234,16 +209,6 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.set_xlabel("ms per image, one core; hatched: other pixels than the guide's")
     figure.savefig(file)
-
-
-def update_readme(text: str) -> None:
-    """Replace what stands between the two comments of README.md."""
-    readme = Path(__file__).parents[1] / "README.md"
-    before, _, rest = readme.read_text().partition(_MARKS[0])
-    _, found, after = rest.partition(_MARKS[1])
-    if not found:
-        raise SystemExit(f"{readme} lacks the comments {_MARKS[0]} and {_MARKS[1]}, between which the table stands")
-    readme.write_text(f"{before}{_MARKS[0]}\n{text}\n{_MARKS[1]}{after}")
 
 
 def parse_arguments() -> tuple[argparse.Namespace, list[Path]]:
@@ -287,7 +252,7 @@ def main() -> int:
     if options.figure is not None:
         draw(rows, options.figure)
     if options.update_readme:
-        update_readme(text)
+        replace_table("README.md", "bench.host", text)
     return int(differing > 0)
 
 

@@ -27,7 +27,7 @@ from numba import types
 from numba.core import cgutils
 from PIL import Image
 
-from bench.peers import SPEC
+from bench.guide import SPEC
 from kernels.fingerprint import fingerprint_hash
 from kernels.host import HostPath
 from kernels.isa import INSTRUCTION_SET, available

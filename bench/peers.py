@@ -13,30 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from bench.guide import F32, SPEC, guide
 from kernels.host import HostPath
 from kernels.jpeg.frame import HEIGHT, WIDTH
 from kernels.reference import crop_origin, resized_size
-from kernels.spec import PreprocessSpec
 
-F32 = npt.NDArray[np.float32]
 Peer = Callable[[bytes], Any]
 
-SPEC = PreprocessSpec(256, 224, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _MEAN, _STD = (np.array(v, np.float32) for v in (SPEC.mean, SPEC.std))
-
-
-def guide(data: bytes) -> F32:
-    """The guide's script: Pillow resizes the whole image, NumPy normalises."""
-    image = Image.open(io.BytesIO(data)).convert("RGB")
-    size = resized_size(*image.size, SPEC.resize)
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = (crop_origin(side, SPEC.crop) for side in image.size)
-    pixels = np.array(image.crop((left, top, left + SPEC.crop, top + SPEC.crop)), dtype=np.float32)
-    return ((pixels.transpose(2, 0, 1) / 255.0) - _MEAN[:, None, None]) / _STD[:, None, None]  # type: ignore[no-any-return]
 
 
 def box_of_crop(width: int, height: int) -> tuple[float, float, float, float]:
@@ -232,3 +218,8 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "decode only: engine, whole": lambda: kernel_decode(is_whole=True),
     "decode only: engine, region": lambda: kernel_decode(is_whole=False),
 }
+
+
+def named(name: str) -> Peer:
+    """A peer, made anew: for processes, which cannot be sent a function that has no name."""
+    return PEERS[name]()

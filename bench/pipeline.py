@@ -8,6 +8,8 @@ is what the host could not hide, plus the fill and drain of the first and last b
 Last answer (2026-11-26, 2 cores of an AMD EPYC, 10,240 images of the demo each, one repeat): end-to-end / interface
 0.9977 at batch 1, 0.9936 at 16, 0.9922 at 32.
 
+Chips faster than the host, and the guide's script beside it: `bench.hostbound`.
+
 What may not be concluded: anything about real chips' drivers, about files that are not in the page cache, or about
 hosts with other cores. A spread above 3 % means that the host was busy with something else: repeat.
 
@@ -24,8 +26,11 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+
+from bench.inputs import images_or_demo, passes_for
 
 #: Relative spread of the repeats above which the figures are marked.
 UNSTABLE_SPREAD = 0.03
@@ -39,6 +44,12 @@ class Sample:
     end_to_end_per_s: float
     interface_per_s: float
     host_ceiling_per_s: float
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Sample:
+        """From run.json."""
+        rates = document["throughput"]
+        return cls(document["config"]["batch"], *(rates[name] for name in _RATES))
 
     @property
     def ratio(self) -> float:
@@ -58,17 +69,34 @@ def make_model(folder: Path, batch: int, dtype: str, profile: str) -> Path:
     return path
 
 
-def run_once(data: Path, labels: Path, batch: int, n_images: int, profile: str, dtype: str) -> Sample:
-    """One fresh process over about `n_images` images."""
-    n_files = sum(1 for line in labels.read_text().splitlines() if line.strip())
+@dataclass(frozen=True)
+class Setting:
+    """One fresh `engine run` on four chips. workers : decoders, None for as many as there are cores"""
+
+    batch: int
+    n_images: int
+    profile: str
+    dtype: str = "float32"
+    backend: str = "sim"
+    workers: int | None = None
+
+
+def run_once(data: Path, labels: Path, setting: Setting) -> dict[str, Any]:
+    """run.json of a fresh process over about so many images; simulated chips with the host ceiling of the same run."""
     with tempfile.TemporaryDirectory() as out:
-        options = ["--data", data, "--labels", labels, "--batch", batch, "--repeat", max(1, -(-n_images // n_files))]
-        model = make_model(Path(out), batch, dtype, profile)
-        fixed = ["--model", model, "--backend", "sim", "--devices", "0-3", "--measure-ceiling"]
-        command = [sys.executable, "-m", "engine.cli", "run", *fixed, *options, "--profile", profile, "--out", out]
-        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
-        rates = json.loads((Path(out) / "run.json").read_text())["throughput"]
-    return Sample(batch, rates["end_to_end_per_s"], rates["interface_per_s"], rates["host_ceiling_per_s"])
+        model = make_model(Path(out), setting.batch, setting.dtype, setting.profile)
+        options: list[object] = ["--data", data, "--labels", labels, "--repeat", passes_for(labels, setting.n_images)]
+        options += ["--model", model, "--backend", setting.backend, "--devices", "0-3", "--batch", setting.batch]
+        if setting.backend == "sim":
+            options += ["--profile", setting.profile, "--measure-ceiling"]
+        if setting.workers is not None:
+            options += ["--workers", setting.workers]
+        command = [sys.executable, "-m", "engine.cli", "run", *map(str, options), "--no-log", "--out", out]
+        done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
+        document: dict[str, Any] = json.loads((Path(out) / "run.json").read_text())
+    return document
 
 
 def table(samples: list[Sample]) -> str:
@@ -101,24 +129,13 @@ _RATES = ("end_to_end_per_s", "interface_per_s", "host_ceiling_per_s")
 @click.option("--profile", default="resnext101_32x8d-310", show_default=True)
 @click.option("--input", "dtype", default="float32", show_default=True, help="Or float16, uint8 (AIPP).")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
-def main(
-    data: Path | None,
-    labels: Path | None,
-    batch: str,
-    images: int,
-    repeats: int,
-    profile: str,
-    dtype: str,
-    json_file: Path | None,
-) -> None:
+def main(data: Path | None, labels: Path | None, json_file: Path | None, **given: Any) -> None:
     """Measure end-to-end / interface per batch size on four SIMULATED chips."""
-    if data is None or labels is None:
-        from engine.demo_data import demo_dataset
-
-        demo = demo_dataset()
-        data, labels = demo.folder, demo.labels
-    batches = [int(part) for part in batch.split(",")]
-    samples = [run_once(data, labels, b, images, profile, dtype) for _ in range(repeats) for b in batches]
+    data, labels = images_or_demo(data, labels)
+    batches = [int(part) for part in given["batch"].split(",")]
+    images, repeats, profile = given["images"], given["repeats"], given["profile"]
+    settings = [Setting(batch, images, profile, given["dtype"]) for batch in batches]
+    samples = [Sample.of(run_once(data, labels, setting)) for _ in range(repeats) for setting in settings]
     click.echo(f"four SIMULATED chips, profile {profile}, about {images} images, {repeats} repeats\n")
     click.echo(table(samples))
     if json_file is not None:

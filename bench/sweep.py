@@ -22,6 +22,7 @@ from typing import Any
 
 import click
 
+from bench.inputs import images_or_demo, passes_for
 from engine.perflog.children import ChildRun, run_child
 from engine.sweep.analysis import analyse
 from engine.sweep.driver import SweepPlan
@@ -47,15 +48,10 @@ N_RIVALS = 3
 @click.option("--out", type=click.Path(path_type=Path), help="Keep both sweeps in this folder.")
 def main(data: Path | None, labels: Path | None, out: Path | None, **given: Any) -> None:
     """Measure the whole grid and what auto finds of it, on four SIMULATED chips."""
-    if data is None or labels is None:
-        from engine.demo_data import demo_dataset
-
-        demo = demo_dataset()
-        data, labels = demo.folder, demo.labels
+    data, labels = images_or_demo(data, labels)
     grid, images, repeats, profile, again = (given[n] for n in ("grid", "images", "repeats", "profile", "again"))
-    n_files = sum(1 for line in labels.read_text().splitlines() if line.strip())
     arguments = [f"--data={data}", f"--labels={labels}", "--model=fingerprint", "--backend=sim", "--no-journal"]
-    arguments += [f"--profile={profile}", f"--repeat={max(1, -(-images // n_files))}"]
+    arguments += [f"--profile={profile}", f"--repeat={passes_for(labels, images)}"]
     space = parse_space(grid.split())
 
     def notice(text: str) -> None:
