@@ -6,7 +6,8 @@ that neither luck nor what the host did meanwhile counts. The answer is the medi
 the best of them; the bar is 0.97. Auto's choice is run from its best.toml: is the median within the interval that the
 sweep gave? Sweeps that --out holds are not made again. Last answers: docs/perf.md.
 
-What may not be concluded: anything about real chips; on a busy host the noise line says how much is hidden.
+What may not be concluded: anything about real chips; on a busy host, or from runs below two seconds (fast chips want
+more --images), the noise line says how much is hidden.
 
 usage: python -m bench.sweep [--data DIR --labels FILE] [--grid 'workers=1,2 batch=1,4,8,16,32 window=1,2'] [--images N]
                              [--profile NAME] [--out FOLDER]
