@@ -23,37 +23,25 @@ usage: python -m bench.feeders [--repeats 3] [--images 3000]
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bench.commands import measured, must
+
 CONFIGURATIONS = ((4, 1), (4, 16), (16, 1), (16, 16))
 FEEDERS = (1, 2, 4)
-
-
-def engine(*words: object) -> None:
-    """One command; its output is shown only if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "engine.cli", *map(str, words)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr)
 
 
 def run(folder: Path, chips: int, batch: int, feeders: int, n_images: int) -> dict[str, Any]:
     """run.json of one run."""
     n_files = 320
     options = ["--devices", f"0-{chips - 1}", "--sim-chips", chips, "--batch", batch, "--feeders", feeders]
-    sizes = ["--repeat", max(1, n_images // n_files), "--model", folder / f"m_bs{batch}.om", "--out", folder / "out"]
-    engine("run", "--data", folder / "crops", "--backend", "sim", *options, *sizes)
-    document: dict[str, Any] = json.loads((folder / "out" / "run.json").read_text())
-    return document
+    sizes = ["--repeat", max(1, n_images // n_files), "--model", folder / f"m_bs{batch}.om"]
+    return measured("--data", folder / "crops", "--backend", "sim", *options, *sizes)
 
 
 @click.command()
@@ -68,7 +56,7 @@ def main(repeats: int, images: int) -> None:
     found: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        engine("preprocess", demo.folder, folder / "crops", "--format", "packed", "--labels", demo.labels)
+        must("preprocess", demo.folder, folder / "crops", "--format", "packed", "--labels", demo.labels)
         for batch in (1, 16):
             build_om("fingerprint", folder / f"m_bs{batch}.om", batch, variant=OmVariant(aipp=Aipp()))
         for _ in range(repeats):

@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ from typing import Any
 
 import click
 
+from bench.commands import measured
 from bench.inputs import images_or_demo, passes_for
 
 #: Relative spread of the repeats above which the figures are marked.
@@ -83,20 +82,15 @@ class Setting:
 
 def run_once(data: Path, labels: Path, setting: Setting) -> dict[str, Any]:
     """run.json of a fresh process over about so many images; simulated chips with the host ceiling of the same run."""
-    with tempfile.TemporaryDirectory() as out:
-        model = make_model(Path(out), setting.batch, setting.dtype, setting.profile)
+    with tempfile.TemporaryDirectory() as folder:
+        model = make_model(Path(folder), setting.batch, setting.dtype, setting.profile)
         options: list[object] = ["--data", data, "--labels", labels, "--repeat", passes_for(labels, setting.n_images)]
         options += ["--model", model, "--backend", setting.backend, "--devices", "0-3", "--batch", setting.batch]
         if setting.backend == "sim":
             options += ["--profile", setting.profile, "--measure-ceiling"]
         if setting.workers is not None:
             options += ["--workers", setting.workers]
-        command = [sys.executable, "-m", "engine.cli", "run", *map(str, options), "--no-log", "--out", out]
-        done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
-        document: dict[str, Any] = json.loads((Path(out) / "run.json").read_text())
-    return document
+        return measured(*options)
 
 
 def table(samples: list[Sample]) -> str:

@@ -19,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from bench.commands import finished
 from bench.fuzz import damaged_files
 from engine.host import cpu_model, n_cores
 
@@ -171,11 +172,11 @@ def run_mutants(options: argparse.Namespace) -> Figures:
                 labels.write(f"m{i}.JPEG {i % 1000}\n")
         sizes = ["--data", root / "val", "--labels", root / "labels.txt", "--backend", "sim", "--model", "fingerprint"]
         more = ["--max-failed-percent", "100", "--no-log", "--out", root / "out"]
-        code, _ = _engine("run", *sizes, *more)
+        code, _ = finished("run", *sizes, *more)
         if code:
             raise SystemExit(f"the run over {N_MUTANTS} damaged images ended with {code}")
         dataset = json.loads((root / "out" / "run.json").read_text())["dataset"]
-        verified, said = _engine("verify", root / "out")
+        verified, said = finished("verify", root / "out")
     identical = re.search(r"(\d+) of (\d+) predictions identical", said)
     return {
         "what": f"{N_MUTANTS} damaged JPEGs (seed {options.seed}) through `engine run`, then `engine verify`",
@@ -210,12 +211,6 @@ CHECKS = {
     "index": run_index,
     "tests": run_tests,
 }
-
-
-def _engine(*arguments: object) -> tuple[int, str]:
-    command = [sys.executable, "-m", "engine.cli", *map(str, arguments)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    return finished.returncode, finished.stdout + finished.stderr
 
 
 def write_page(figures: Figures) -> None:

@@ -15,34 +15,27 @@ usage: python -m bench.sources --data DIR --labels FILE [--images N] [--repeats 
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import click
 
-
-def engine(*words: object) -> None:
-    """Run a command of the engine; CalledProcessError if it fails."""
-    command = [sys.executable, "-m", "engine.cli", *map(str, words)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+from bench.commands import measured, must
+from bench.inputs import passes_for
 
 
 def make_sources(data: Path, labels: Path, work: Path) -> dict[str, Path]:
     """The images in every kind of source, by name."""
-    engine("preprocess", data, work / "float32")
-    engine("preprocess", "--dtype", "uint8", data, work / "uint8")
-    engine("preprocess", "--format", "packed", "--labels", labels, data, work / "x.packed")
+    must("preprocess", data, work / "float32")
+    must("preprocess", "--dtype", "uint8", data, work / "uint8")
+    must("preprocess", "--format", "packed", "--labels", labels, data, work / "x.packed")
     return {"JPEG": data, "float32 .bin": work / "float32", "uint8 .bin": work / "uint8", "packed": work / "x.packed"}
 
 
-def run_once(data: Path, labels: Path, repeat: int, out: Path) -> tuple[float, float]:
+def run_once(data: Path, labels: Path, repeat: int) -> tuple[float, float]:
     """(end-to-end images/s, microseconds of CPU per image) of one run."""
-    engine("run", "--data", data, "--labels", labels, "--backend", "null", "--repeat", repeat, "--out", out)
-    document = json.loads((out / "run.json").read_text())
+    document = measured("--data", data, "--labels", labels, "--backend", "null", "--repeat", repeat)
     return document["throughput"]["end_to_end_per_s"], 1e6 * document["cpu_s"] / document["dataset"]["n_samples"]
 
 
@@ -54,12 +47,11 @@ def run_once(data: Path, labels: Path, repeat: int, out: Path) -> tuple[float, f
 def main(data: Path, labels: Path, images: int, repeats: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         sources = make_sources(data, labels, Path(folder))
-        n_images = len(labels.read_text().split("\n")) - 1
-        repeat = max(1, -(-images // n_images))
+        repeat = passes_for(labels, images)
         runs: dict[str, list[tuple[float, float]]] = {name: [] for name in sources}
         for _ in range(repeats):
             for name, source in sources.items():
-                runs[name].append(run_once(source, labels, repeat, Path(folder) / "out"))
+                runs[name].append(run_once(source, labels, repeat))
     print("| source | images/s | spread | CPU us per image |\n|---|---|---|---|")
     for name, found in runs.items():
         rates = [rate for rate, _ in found]

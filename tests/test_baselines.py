@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.commands import measured
 from bench.guide import ALONE, BATCH, BATCHES, BINS, F32, RATES, SPEC, BatchPipeline, tensor_of, write_bins
 from bench.hostbound import Outcome, rows_of
 from bench.pages import replace_table
@@ -62,3 +63,9 @@ def test_a_page_without_the_comments_is_refused() -> None:
         "docs/data.md lacks the comments <!-- bench.host: table --> and <!-- bench.host: end -->, "
         "between which the table stands"
     )
+
+
+def test_a_run_that_measured_nothing_ends_the_benchmark(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as refused:
+        measured("--data", tmp_path / "none", "--backend", "null")
+    assert str(refused.value).startswith(f"engine run --data {tmp_path}/none --backend null ended with 3 and left no")
