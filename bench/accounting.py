@@ -25,7 +25,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,6 +45,7 @@ from engine.run import null_plan, prepare
 from engine.stages_filled import FilledSlot
 from engine.tally import RunTally
 from engine.trace import Trace
+from engine.windows import Windows
 
 VARIANTS = ("with", "without")
 
@@ -55,8 +55,8 @@ class TimedTally(RunTally):
 
     hub_cpu_ns = 0
 
-    def begin(self, crew: Crew, ledger: Ledger, max_credit: int) -> None:
-        super().begin(crew, ledger, max_credit)
+    def begin(self, crew: Crew, ledger: Ledger) -> None:
+        super().begin(crew, ledger)
         TimedTally.hub_cpu_ns = -time.process_time_ns()
 
     def finish(self) -> None:
@@ -67,7 +67,7 @@ class TimedTally(RunTally):
 class BareTally(TimedTally):
     """Counts images and nothing else."""
 
-    def observe(self, credit: Mapping[int, int], crew: Crew) -> None:
+    def observe(self, windows: Windows, crew: Crew) -> None:
         """Nothing."""
 
     def sent_fill(self, slot: int) -> None:
@@ -127,9 +127,13 @@ def slot_us(n_rounds: int = 200, n_slots: int = 50, is_traced: bool = False) -> 
         role="decoder", number=0, process=SimpleNamespace(pid=os.getpid()), is_started=True, n_held=1
     )
     crew: Any = SimpleNamespace(members=[member], decoders=[member, member], waited_ns=0)
-    ledger, credit = Ledger(1 << 20, 18, 16), {0: 0, 1: 2, 2: 1, 3: 0}
+    ledger, windows = Ledger(1 << 20, 18, 16), Windows(2)
+    for chip, n_held in enumerate((2, 0, 1, 2)):
+        windows.open(chip)
+        for number in range(n_held):
+            windows.sent(chip, number, n_batches=1)
     tally = RunTally.of((0, 1, 2, 3))
-    tally.begin(crew, ledger, 2)
+    tally.begin(crew, ledger)
     now_ns = time.perf_counter_ns()
     times = np.full((16, len(IMAGE_TIMES)), now_ns, np.int64).tobytes()
     filled = Filled(0, {}, {"kernel": 16}, now_ns, now_ns, times, [1, 1, 1], 0, [1, 1, 1, now_ns])
@@ -144,7 +148,7 @@ def slot_us(n_rounds: int = 200, n_slots: int = 50, is_traced: bool = False) -> 
             tally.sent_run(slot)
             tally.take_done(member, done, slot, rows, now_ns)
             for _ in range(2):  # as often the hub wakes
-                tally.observe(credit, crew)
+                tally.observe(windows, crew)
         best_ns = min(best_ns, time.perf_counter_ns() - began_ns)
     return best_ns / n_slots / 1e3
 

@@ -16,6 +16,7 @@ from engine.arena import Arena
 from engine.collector import Collector
 from engine.crew import Crew, Death, Member
 from engine.errors import DeviceError, WorkerError
+from engine.fill_sizes import FillSizes
 from engine.journal import Journal
 from engine.ledger import FAILED, SCORED, Ledger
 from engine.messages import RESTART, Attach, ChipLost, Done, Failed, Fill, Filled, Message, Opened, Run, Started
@@ -23,6 +24,7 @@ from engine.restarts import Restarts
 from engine.stages_filled import FilledSlot
 from engine.tally import RunTally
 from engine.watchdog import HubGuard, Watchdog
+from engine.windows import Windows
 
 #: Slots that a decoder holds: the one it works on and the next, so that it never waits for the hub.
 FILLS_PER_DECODER = 2
@@ -77,37 +79,36 @@ class Hub:
         self._collector = collector
         self._tally = tally
         self._n_samples = len(collector.labels)
-        self._credit: dict[int, int] = {}  # of each chip whose feeder is up
-        self._feeders: dict[int, Member] = {}  # by chip, the same ones
+        self._feeders: dict[int, Member] = {}  # by chip, of each chip whose feeder is up
         self._n_restarts: Counter[int] = Counter()
         self._filled: dict[int, FilledSlot] = {}
         self._restarts = Restarts()
         self.lost_chips: dict[int, LostChip] = {}
 
-    def run(self, credit: int, bounds: Bounds, watcher: Watcher) -> None:
+    def run(self, windows: Windows, sizes: FillSizes, bounds: Bounds, watcher: Watcher) -> None:
         """Until every position is settled, or (after `stop` or the longest time) every slot has come back."""
         self._watcher = watcher
-        self._max_credit = credit
+        self._windows, self._sizes, self._bounds = windows, sizes, bounds
         self._began_ns = time.perf_counter_ns()
         self._watchdog = Watchdog(self._crew, watcher.notice, watcher.incident)
         for feeder in self._crew.feeders:
             self._welcome(feeder)
-        self._tally.begin(self._crew, self._ledger, credit)
+        self._tally.begin(self._crew, self._ledger)
         with HubGuard(self._crew, self._watchdog, watcher.incident):
             while not self._ledger.is_drained:
-                self._turn(bounds)
-        self._tally.observe(self._credit, self._crew)
+                self._turn()
+        self._tally.observe(windows, self._crew)
 
-    def _turn(self, bounds: Bounds) -> None:
+    def _turn(self) -> None:
         """Hand out, wait, take back, look around."""
         self._hand_out_runs()
         self._hand_out_fills()
-        if self._extend(bounds.shortest_s):
+        if self._extend():
             self._hand_out_fills()
-        self._tally.observe(self._credit, self._crew)
+        self._tally.observe(self._windows, self._crew)
         for member, message in self._crew.wait(TICK_S):
             self._handle(member, message)
-        if bounds.longest_s is not None and self._seconds() > bounds.longest_s:
+        if self._bounds.longest_s is not None and self._seconds() > self._bounds.longest_s:
             self.stop()
         watcher = self._watcher
         watcher.progress(self._ledger.n_scored + self._ledger.n_failed, self._collector.n_top1)
@@ -120,9 +121,14 @@ class Hub:
         """Hand nothing more out; what is in the slots is finished and counted."""
         self._ledger.is_stopping = True
 
-    def _extend(self, shortest_s: float) -> bool:
+    @property
+    def _goes_on(self) -> bool:
+        """The run has not lasted long enough: it will be extended."""
+        return not self._ledger.is_stopping and self._seconds() <= self._bounds.shortest_s
+
+    def _extend(self) -> bool:
         """More passes over the samples, as long as the run has not lasted long enough."""
-        if self._ledger.has_work or self._ledger.is_stopping or self._seconds() > shortest_s:
+        if self._ledger.has_work or not self._goes_on:
             return False
         self._ledger.extend(self._n_samples * max(1, FEWEST_EXTENDED // self._n_samples))
         return True
@@ -135,7 +141,8 @@ class Hub:
         for held in range(FILLS_PER_DECODER):
             for decoder in self._crew.decoders:
                 if decoder.is_started and decoder.n_held == held:
-                    slot = self._ledger.fill(decoder.number)
+                    n_left = None if self._goes_on else self._ledger.n_left
+                    slot = self._ledger.fill(decoder.number, self._sizes.next_size(n_left))
                     if slot is None:
                         return
                     decoder.n_held += 1
@@ -144,17 +151,18 @@ class Hub:
                     decoder.send(Fill(slot, samples))
 
     def _hand_out_runs(self) -> None:
-        """Ready slots go to the chips with the most room in their windows, the longest waiting of them first."""
-        while self._ledger.n_ready and self._credit:
-            device = max(self._credit, key=self._credit.__getitem__)
-            if not self._credit[device]:
+        """Ready slots go to the chips that have room in their windows."""
+        while self._ledger.n_ready:
+            device = self._windows.next_chip()
+            if device is None:
                 return
             slot = self._ledger.next_ready(device)
             assert slot is not None
-            self._credit[device] = self._credit.pop(device) - 1  # to the end of those with as much room
+            n = len(self._ledger.positions(slot))
+            self._windows.sent(device, slot, n_batches=-(-n // self._sizes.batch))
             self._tally.sent_run(self._filled[slot])
             self._watchdog.chip_got_work(device)
-            self._feeders[device].send(Run(slot, len(self._ledger.positions(slot)), device))
+            self._feeders[device].send(Run(slot, n, device))
 
     def _handle(self, member: Member, message: Message | Death) -> None:
         match message:
@@ -181,12 +189,13 @@ class Hub:
         member.is_started = True
         for device in member.devices:
             if device not in self.lost_chips:
-                self._credit[device] = self._max_credit
+                self._windows.open(device)
                 self._feeders[device] = member
 
     def _take_filled(self, decoder: Member, filled: Filled) -> None:
         self._watchdog.moved()
         decoder.n_held -= 1
+        self._sizes.filled(not self._ledger.n_ready and self._windows.have_room, filled.ended_ns)
         self._ledger.filled(filled.slot, decoder.number)
         positions = self._ledger.positions(filled.slot)
         self._restarts.worked("decoder", len(positions))
@@ -202,9 +211,9 @@ class Hub:
     def _take_done(self, feeder: Member, done: Done) -> None:
         if done.device in self.lost_chips:
             return  # its slots were given to others when it was lost
-        self._credit[done.device] += 1
+        self._windows.done(done.device, done.slot)
         self._watchdog.moved()
-        self._watchdog.chip_answered(done.device, is_idle=self._credit[done.device] == self._max_credit)
+        self._watchdog.chip_answered(done.device, self._windows.is_idle(done.device))
         began_ns = time.perf_counter_ns()
         filled = self._filled.pop(done.slot)
         positions = self._ledger.positions(done.slot)
@@ -266,7 +275,7 @@ class Hub:
 
     def _take_back(self, device: int) -> int:
         """This chip holds nothing and gets nothing; how many slots it held."""
-        self._credit.pop(device, None)
+        self._windows.close(device)
         self._feeders.pop(device, None)
         self._watchdog.chip_is_free(device)
         return self._ledger.device_died(device)

@@ -58,6 +58,7 @@ class Ledger:
         self._next = 0
         self._turn = 0
         self._returned: deque[list[int]] = deque()
+        self._n_returned = 0
         self._deaths: Counter[int] = Counter()
         self._settled = np.zeros(n_positions, np.uint8)
         self.n_scored = 0
@@ -92,19 +93,29 @@ class Ledger:
         """There are positions to hand out."""
         return not self.is_stopping and (bool(self._returned) or self._next < self.n_positions)
 
+    @property
+    def n_left(self) -> int:
+        """Positions to hand out."""
+        return self._n_returned + self.n_positions - self._next
+
     def positions(self, slot: int) -> list[int]:
         """The positions in the slot's rows."""
         return self._slots[slot].positions
 
-    def fill(self, decoder: int) -> int | None:
-        """FREE -> FILLING: a slot for this decoder, with positions; None when no slot is free or no work is left."""
+    def fill(self, decoder: int, most: int) -> int | None:
+        """FREE -> FILLING: a slot for this decoder, with positions; None when no slot is free or no work is left.
+
+        most : positions that it gets, unless fewer are left or together; up to the rows of a slot
+        """
+        if not 0 < most <= self._images_per_slot:
+            raise LedgerError(f"{most} positions for a slot of {self._images_per_slot} rows")
         if not self._free or not self.has_work:
             return None
         slot = self._free.popleft()
         self._move(slot, SlotState.FREE, SlotState.FILLING, decoder)
         self._turn += 1
         self._slots[slot].turn = self._turn
-        self._slots[slot].positions = self._take()
+        self._slots[slot].positions = self._take(most)
         return slot
 
     def filled(self, slot: int, decoder: int) -> None:
@@ -159,7 +170,8 @@ class Ledger:
         self._next = int(settled[-1]) + 1 if len(settled) else 0
         holes = np.flatnonzero(self._settled[: self._next] == PENDING).tolist()
         step = self._images_per_slot
-        self._returned.extend(holes[start : start + step] for start in range(0, len(holes), step))
+        for start in range(0, len(holes), step):
+            self._return(holes[start : start + step])
 
     def decoder_died(
         self, decoder: int, is_certain: bool = False, culprit: int | None = None
@@ -208,19 +220,33 @@ class Ledger:
             self._ready.appendleft(slot)
         return len(lost)
 
-    def _take(self) -> list[int]:
+    def _take(self, most: int) -> list[int]:
         if self._returned:
-            return self._returned.popleft()
+            positions = self._returned.popleft()
+            self._n_returned -= len(positions)
+            if len(positions) > most:
+                self._return(positions[most:], at_the_front=True)
+            return positions[:most]
         first = self._next
-        self._next = min(first + self._images_per_slot, self.n_positions)
+        self._next = min(first + most, self.n_positions)
         return list(range(first, self._next))
+
+    def _return(self, positions: list[int], at_the_front: bool = False) -> None:
+        """To be handed out again, together as far as they fit."""
+        self._n_returned += len(positions)
+        if at_the_front:
+            self._returned.appendleft(positions)
+        else:
+            self._returned.append(positions)
 
     def _give_back(self, positions: list[int]) -> None:
         """The others together, suspects alone and after them."""
         others = [position for position in positions if self._deaths[position] < DEATHS_BEFORE_ISOLATION]
         if others:
-            self._returned.append(others)
-        self._returned.extend([position] for position in positions if position not in others)
+            self._return(others)
+        for position in positions:
+            if position not in others:
+                self._return([position])
 
     def _expect_holder(self, slot: int, holder: int) -> None:
         if self._slots[slot].holder != holder:

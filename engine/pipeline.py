@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from types import FrameType
@@ -16,11 +16,12 @@ from engine.backends.base import DeviceJob
 from engine.collector import Collector
 from engine.crew import Crew, CrewPlan
 from engine.errors import DataError, EngineError, ModelError, StallError
-from engine.host import check_memory
+from engine.fill_sizes import FillSizes
+from engine.host import available_memory_bytes, check_memory
 from engine.hub import Bounds, Hub, LostChip, Watcher
 from engine.index import DataIndex
 from engine.journal import Totals
-from engine.layout import ArenaLayout, ImageLayout, batches_per_slot, default_n_slots
+from engine.layout import ArenaLayout, ImageLayout, default_n_slots, largest_slot, smallest_slot
 from engine.ledger import Ledger
 from engine.limits import DEFAULT_LIMITS, Limits
 from engine.messages import Opened
@@ -31,11 +32,14 @@ from engine.tally import RunTally
 from engine.terminal import ending_signals
 from engine.trace import Trace
 from engine.watchdog import HubGuard, Watchdog
+from engine.windows import Windows
 from kernels.spec import PreprocessSpec
 from kernels.warm import warm
 
 ONE_PASS = Bounds()
 NOTHING = StandIns()
+#: Slots are only so large that the arena takes this share of the memory that is available; small ones may take more.
+LARGE_SLOTS_SHARE = 0.125
 
 
 @dataclass(frozen=True)
@@ -155,21 +159,26 @@ def label_offset(n_classes: int, asked: int | None) -> int:
     return 1 if n_classes == 1001 else 0
 
 
-def slots_of_credit(window: int, n_batches_per_slot: int) -> int:
-    """Slots that a chip may hold so that its window of batches stays full while a slot ends and the next begins."""
-    if n_batches_per_slot == 1 or window == 1:
-        return window
-    return 1 + -(-(window - 1) // n_batches_per_slot)
+def plan_sizes(plan: Plan, batch: int) -> FillSizes:
+    """How many images slots get, if there is memory for that many."""
+    n_sharing = max(len(plan.device_job.devices), plan.n_decoders)
+    sizes = FillSizes(batch, smallest_slot(batch), largest_slot(batch), n_sharing)
+    if not plan.bounds.shortest_s:
+        sizes.largest = sizes.most_batches(len(plan.index) * plan.repeat)
+    return sizes
 
 
 def plan_arena(plan: Plan, opened: Opened) -> ArenaLayout:
-    """Sizes of the arena for this model and this many samples."""
-    n_chips = len(plan.device_job.devices)
-    per_slot = batches_per_slot(opened.batch, len(plan.index) * plan.repeat, n_chips)
-    credit = slots_of_credit(plan.device_job.window, per_slot)
-    n_slots = plan.n_slots or default_n_slots(n_chips, credit, plan.n_decoders)
-    image = ImageLayout(plan.spec.crop, opened.tensor_format)
-    return ArenaLayout(n_slots, per_slot * opened.batch, image, opened.n_classes)
+    """Sizes of the arena for this model and this many samples: slots are as large as the run and the memory allow."""
+    sizes, n_chips = plan_sizes(plan, opened.batch), len(plan.device_job.devices)
+    n_slots = plan.n_slots or default_n_slots(n_chips, plan.device_job.window, plan.n_decoders, sizes.smallest)
+    image, have_bytes = ImageLayout(plan.spec.crop, opened.tensor_format), LARGE_SLOTS_SHARE * available_memory_bytes()
+    n_batches = sizes.largest
+    while True:
+        layout = ArenaLayout(n_slots, n_batches * opened.batch, image, opened.n_classes)
+        if n_batches == sizes.smallest or layout.n_bytes <= have_bytes:
+            return layout
+        n_batches = max(n_batches // 2, sizes.smallest)
 
 
 def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Arena) -> Outcome:
@@ -182,11 +191,11 @@ def _drive(plan: Plan, watcher: Watcher, crew: Crew, opened: Opened, arena: Aren
     tally = RunTally.of(plan.device_job.devices)
     tally.trace = Trace() if plan.device_job.is_traced else None
     hub = Hub(crew, arena, ledger, collector, tally)
-    credit = slots_of_credit(plan.device_job.window, layout.images_per_slot // opened.batch)
+    sizes = replace(plan_sizes(plan, opened.batch), largest=layout.images_per_slot // opened.batch)
     error: EngineError | None = None
     with stopping_on_signals(hub.stop, crew.alarm_fd) as signals:
         try:
-            hub.run(credit, plan.bounds, watcher)
+            hub.run(Windows(plan.device_job.window), sizes, plan.bounds, watcher)
         except EngineError as caught:
             error = caught
     tally.finish()

@@ -20,12 +20,12 @@ from engine.config import PUBLISH_IMAGES, PUBLISH_SECONDS, RunConfig
 from engine.errors import ChipLostError, MismatchError, TooManyFailures
 from engine.files import atomic_path, atomic_write
 from engine.index import DataIndex
-from engine.layout import default_n_slots
+from engine.layout import default_n_slots, smallest_slot
 from engine.leftovers import remove_dumps, remove_results
 from engine.models import Model, is_computed_here
 from engine.names import parts_of, sample_key
 from engine.perflog import fingerprint
-from engine.pipeline import Outcome, slots_of_credit
+from engine.pipeline import Outcome
 from engine.stages_sums import NS_PER_MS
 from engine.tally import ChipTally
 from engine.verdict import verdict_of
@@ -263,13 +263,12 @@ def _publish(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
 
 
 def _setting(config: RunConfig, model: Model, outcome: Outcome, sizes: stages.Sizes) -> Setting:
-    credit = slots_of_credit(config.window, sizes.images_per_slot // sizes.batch)
     return Setting(
         config.backend,
         sizes,
         config.window,
         config.feeders,
-        default_n_slots(len(config.devices), credit, sizes.n_decoders),
+        default_n_slots(len(config.devices), config.window, sizes.n_decoders, smallest_slot(sizes.batch)),
         host.n_cores(),
         config.dump is not None,
         is_computed_here(model, config.backend),

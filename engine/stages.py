@@ -102,7 +102,7 @@ def stages_document(window: Window, sizes: Sizes) -> dict[str, dict[str, float]]
         "decode": stage(sums.n_decoded, sums.decode_ns, sizes.n_decoders),
         "resample": stage(sums.n_decoded, sums.resample_ns, sizes.n_decoders),
         "hand_over": stage(sums.n_decoded, sums.hand_over_ns, sizes.n_decoders),
-        "slot_wait": stage(sums.n_slots * sizes.images_per_slot, sums.slot_wait_ns, sizes.n_slots),
+        "slot_wait": stage(sums.n_ranked, sums.slot_wait_ns, sizes.n_slots),
         "h2d": stage(n_images, sum(chip.h2d_ns for chip in chips), len(chips)),
         "execute": stage(n_images, sum(chip.execute_ns for chip in chips), len(chips)),
         "d2h": stage(n_images, sum(chip.d2h_ns for chip in chips), len(chips)),
@@ -112,12 +112,18 @@ def stages_document(window: Window, sizes: Sizes) -> dict[str, dict[str, float]]
 
 
 def slots_document(window: Window, sizes: Sizes) -> dict[str, Any]:
-    """How many slots were in which state, on average."""
+    """How many slots were in which state, and how many images a slot carried, on average."""
     sums = window.stages
     states = {"free": sums.free_ns, "filling": sums.filling_ns, "ready": sums.ready_ns, "in_flight": sums.in_flight_ns}
     total_ns = sum(states.values()) or 1
     means = {name: ns / total_ns * sizes.n_slots for name, ns in states.items()}
-    return {"n_slots": sizes.n_slots, "images_per_slot": sizes.images_per_slot, "mean": means}
+    images_mean = sums.n_ranked / sums.n_slots if sums.n_slots else 0.0
+    return {
+        "n_slots": sizes.n_slots,
+        "images_per_slot": sizes.images_per_slot,
+        "images_mean": images_mean,
+        "mean": means,
+    }
 
 
 def accounting(tally: RunTally, sizes: Sizes) -> dict[str, Any]:

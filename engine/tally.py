@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -19,6 +18,7 @@ from engine.stages_processes import Processes, ThreadSums
 from engine.stages_series import Series
 from engine.stages_sums import ChipSums, StageSums, per_second
 from engine.trace import Trace, TracedSlot
+from engine.windows import Windows
 
 
 @dataclass
@@ -105,23 +105,21 @@ class RunTally:
     _hub: ThreadSums = field(default_factory=lambda: ThreadSums.since(0))
     _lanes: dict[int, ThreadSums] = field(default_factory=dict)
     _waited_before_ns: int = 0
-    _max_credit: int = 0
 
     @classmethod
     def of(cls, devices: tuple[int, ...]) -> RunTally:
         return cls({number: ChipTally() for number in devices})
 
-    def begin(self, crew: Crew, ledger: Ledger, max_credit: int) -> None:
-        """The hub begins to hand out. max_credit : slots that a chip may hold"""
+    def begin(self, crew: Crew, ledger: Ledger) -> None:
+        """The hub begins to hand out."""
         self._ledger = ledger
         self._slots = ledger.n_in_state
         self.began_ns = self.series.began_ns = self._between.at_ns = self._slots_ns = time.perf_counter_ns()
         self.processes.begin(self.began_ns, crew.members)
         self._hub = self.processes.hub()
         self._waited_before_ns = crew.waited_ns
-        self._max_credit = max_credit
 
-    def observe(self, credit: Mapping[int, int], crew: Crew) -> None:
+    def observe(self, windows: Windows, crew: Crew) -> None:
         """What held since the last call goes into the sums; what is now holds until the next.
 
         Once per turn of the hub, before it waits: handing out takes microseconds of a turn.
@@ -133,10 +131,10 @@ class RunTally:
         between.begin(now_ns, n_ready > 0)
         if n_ready > self.n_ready_most:
             self.n_ready_most = n_ready
-        for chip, room in credit.items():
-            if room >= self._max_credit:
+        for chip in windows:
+            if windows.is_idle(chip):
                 between.idle.append(self.chips[chip].sums)
-            elif room == 0:
+            elif not windows.has_room(chip):
                 between.full.append(self.chips[chip].sums)
                 if chip in self._lanes:
                     between.without_room.append(self._lanes[chip])
@@ -147,7 +145,7 @@ class RunTally:
         hub.as_of_ns, hub.starved_ns = now_ns, crew.waited_ns - self._waited_before_ns
         hub.busy_ns = self.stages.hub_busy_ns = now_ns - self.began_ns - hub.starved_ns
         self.processes.sample(now_ns)
-        if self.steady_began is None and self._is_warm(credit):
+        if self.steady_began is None and self._is_warm(windows):
             self.steady_began = self._mark(now_ns)
         if self.steady_began is not None and self.steady_ended is None and not ledger.has_work:
             self.steady_ended = self._mark(now_ns)
@@ -249,10 +247,10 @@ class RunTally:
         for thread in between.without_room:
             thread.room_ns += span_ns
 
-    def _is_warm(self, credit: Mapping[int, int]) -> bool:
+    def _is_warm(self, windows: Windows) -> bool:
         """As many slots are ranked as there are chips, and every chip that has work has done some before."""
-        has_done = (room == self._max_credit or self.chips[chip].sums.n_batches > 0 for chip, room in credit.items())
-        return self.stages.n_slots >= len(credit) and all(has_done)
+        has_done = (windows.is_idle(chip) or self.chips[chip].sums.n_batches > 0 for chip in windows)
+        return self.stages.n_slots >= len(windows) and all(has_done)
 
     def _mark(self, now_ns: int) -> Mark:
         """A copy of all sums. Memory and CPU are read for it, so that a part of the run has its own."""

@@ -29,10 +29,17 @@ class LedgerMachine(RuleBasedStateMachine):
         self.in_flight: dict[int, int] = {}
         self.settled: Counter[int] = Counter()
 
-    @rule(decoder=st.integers(0, N_DECODERS - 1))
-    def fill(self, decoder: int) -> None:
-        slot = self.ledger.fill(decoder)
+    @rule(decoder=st.integers(0, N_DECODERS - 1), data=st.data())
+    def fill(self, decoder: int, data: st.DataObject) -> None:
+        self.fill_with(decoder, data.draw(st.integers(1, self.per_slot)))
+
+    def fill_with(self, decoder: int, most: int) -> None:
+        n_left = self.ledger.n_left
+        slot = self.ledger.fill(decoder, most)
         if slot is not None:
+            n = len(self.ledger.positions(slot))
+            assert 1 <= n <= most
+            assert self.ledger.n_left == n_left - n
             assert slot not in self.filling
             assert slot not in self.ready
             assert slot not in self.in_flight
@@ -109,12 +116,22 @@ class LedgerMachine(RuleBasedStateMachine):
             n_held = len(self.filling) + len(self.ready) + len(self.in_flight)
             assert self.ledger.n_free + n_held == self.n_slots
 
+    @invariant()
+    def what_is_neither_settled_nor_held_is_left(self) -> None:
+        if hasattr(self, "ledger"):
+            held = {position for slot in self.all_held() for position in self.ledger.positions(slot)}
+            assert self.ledger.n_left == self.ledger.n_positions - len(held | self.outcomes.keys())
+            assert self.ledger.has_work == (self.ledger.n_left > 0)
+
+    def all_held(self) -> list[int]:
+        return [*self.filling, *self.ready, *self.in_flight]
+
     def teardown(self) -> None:
         """Finish without further deaths: every position is settled once."""
         if not hasattr(self, "ledger"):
             return
         while not self.ledger.is_drained:
-            self.fill(0)
+            self.fill_with(0, self.per_slot)
             for slot in list(self.filling):
                 self.ledger.filled(slot, self.filling.pop(slot))
                 self.ready.append(slot)
@@ -137,7 +154,7 @@ def test_a_position_that_kills_its_decoder_alone_is_given_up_and_its_neighbours_
     poison: list[int] = []
     scored: set[int] = set()
     for decoder in range(2 * DEATHS_BEFORE_FAILURE + 4):
-        slot = ledger.fill(decoder)
+        slot = ledger.fill(decoder, 4)
         if slot is None:
             break
         if 2 in ledger.positions(slot):
@@ -153,7 +170,7 @@ def test_a_position_that_kills_its_decoder_alone_is_given_up_and_its_neighbours_
 
 def test_settling_twice_and_giving_back_somebody_elses_slot_are_defects() -> None:
     ledger = Ledger(2, 2, 2)
-    slot = ledger.fill(0)
+    slot = ledger.fill(0, 2)
     assert slot is not None
     with pytest.raises(LedgerError, match="slot 0 was given back by 1 but is held by 0"):
         ledger.filled(slot, 1)
@@ -162,12 +179,33 @@ def test_settling_twice_and_giving_back_somebody_elses_slot_are_defects() -> Non
         ledger.settle(0, FAILED)
 
 
+@pytest.mark.parametrize("most", [0, 3])
+def test_a_slot_cannot_get_more_positions_than_it_has_rows_or_none(most: int) -> None:
+    with pytest.raises(LedgerError, match=f"{most} positions for a slot of 2 rows"):
+        Ledger(9, 2, 2).fill(0, most)
+
+
+def test_what_was_given_back_is_handed_out_first_in_order_in_slots_of_any_size() -> None:
+    """A decoder dies over 0..5 in a slot; the next slots are smaller."""
+    ledger = Ledger(9, 2, 6)
+    assert ledger.fill(0, 6) is not None
+    ledger.decoder_died(0)
+    found = []
+    for most in (2, 3, 6, 6):
+        slot = ledger.fill(1, most)
+        assert slot is not None
+        found.append(ledger.positions(slot))
+        ledger.filled(slot, 1)
+        ledger.skip(slot)
+    assert found == [[0, 1], [2, 3, 4], [5], [6, 7, 8]]
+
+
 def test_after_stop_nothing_more_is_handed_out_and_the_rest_drains() -> None:
     ledger = Ledger(10, 3, 2)
-    slot = ledger.fill(0)
+    slot = ledger.fill(0, 2)
     assert slot is not None
     ledger.is_stopping = True
-    assert ledger.fill(0) is None
+    assert ledger.fill(0, 2) is None
     assert not ledger.is_drained
     ledger.filled(slot, 0)
     assert ledger.next_ready(1) == slot

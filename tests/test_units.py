@@ -18,10 +18,10 @@ from engine.errors import ConfigError, DataError, ResourceError
 from engine.host import check_memory
 from engine.index import read_index
 from engine.labels.files import read_labels
-from engine.layout import ArenaLayout, ImageLayout, batches_per_slot
+from engine.layout import ArenaLayout, ImageLayout, default_n_slots, largest_slot, smallest_slot
 from engine.messages import Done, Failed, Fill, Filled
 from engine.names import NameTable, natural_key
-from engine.pipeline import label_offset, slots_of_credit
+from engine.pipeline import label_offset
 from engine.presets import find_preset
 
 IMAGE = ImageLayout(224)
@@ -58,17 +58,21 @@ def test_an_arena_of_one_slot_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch", "n_samples", "expected"), [(1, 10_000, 4), (1, 160, 1), (2, 10_000, 2), (4, 10_000, 1), (16, 10**6, 1)]
+    ("batch", "smallest", "largest"),
+    [(1, 4, 32), (2, 2, 16), (3, 1, 10), (4, 1, 8), (16, 1, 2), (20, 1, 1), (64, 1, 1)],
 )
-def test_small_batches_share_a_slot_when_the_run_is_long(batch: int, n_samples: int, expected: int) -> None:
-    assert batches_per_slot(batch, n_samples, 4) == expected
+def test_small_batches_share_a_slot(batch: int, smallest: int, largest: int) -> None:
+    assert (smallest_slot(batch), largest_slot(batch)) == (smallest, largest)
 
 
 @pytest.mark.parametrize(
-    ("window", "per_slot", "credit"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (2, 8, 2), (1, 8, 1), (9, 4, 3)]
+    ("window", "smallest", "n_held"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (2, 4, 2), (1, 4, 1), (9, 4, 3)]
 )
-def test_credit_in_slots_covers_the_window_in_batches(window: int, per_slot: int, credit: int) -> None:
-    assert slots_of_credit(window, per_slot) == credit
+def test_slots_cover_the_windows_of_all_chips_and_keep_the_decoders_busy(
+    window: int, smallest: int, n_held: int
+) -> None:
+    """Three chips that hold so many slots each, one ready for each, and three for each of two decoders."""
+    assert default_n_slots(3, window, 2, smallest) == 3 * (n_held + 1) + 3 * 2
 
 
 @given(st.builds(Fill, st.integers(0, 2**20), st.lists(st.integers(0, 2**40))))

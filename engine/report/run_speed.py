@@ -64,7 +64,7 @@ def pipeline(document: Mapping[str, Any], stages: Mapping[str, Any]) -> Flow:
     boxes = [
         Box("read + decode + resize", plural(len(decoders) or _parallel(stages), "decoder"), _rate(_host_rate(stages)),
             _mean(decoders, "busy_percent"), limit == "decoders"),
-        Box("slots", f"{slots.get('n_slots', '?')} x {slots.get('images_per_slot', '?')} images", held, None,
+        Box("slots", f"{slots.get('n_slots', '?')} x up to {slots.get('images_per_slot', '?')} images", held, None,
             limit == "slots"),
         Box("chips: copy, execute, copy", plural(len(chips), "chip"), _rate(number(stages, "execute.images_per_s")),
             _mean(chips, "execute_percent"), limit == "chips"),

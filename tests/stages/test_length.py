@@ -42,14 +42,14 @@ def test_a_run_that_is_extended_settles_each_position_once() -> None:
     ledger = Ledger(3, 2, 2)
     for n_more in (0, 3, 0, 0):
         ledger.extend(n_more)
-        slot = ledger.fill(0)
+        slot = ledger.fill(0, 2)
         while slot is not None:
             ledger.filled(slot, 0)
             assert ledger.next_ready(0) == slot
             for position in ledger.positions(slot):
                 ledger.settle(position, SCORED)
             ledger.done(slot, 0)
-            slot = ledger.fill(0)
+            slot = ledger.fill(0, 2)
     assert ledger.n_scored == ledger.n_positions == 6
     assert ledger.is_drained
 
