@@ -17,7 +17,7 @@ from engine.process import FOR_THE_HUB, process_state
 from engine.stacks import DUMP_SIGNAL
 
 #: Imported once in the fork server, so that a new decoder or feeder starts in milliseconds.
-PRELOADED = ["engine.decoder", "engine.feeder", "kernels.host", "kernels.fingerprint"]
+PRELOADED = ["engine.decoder", "engine.feeder", "kernels.host", "kernels.fingerprint", "kernels.stream"]
 
 
 #: The kernel ends a killed process within milliseconds, unless it waits for a broken disk.

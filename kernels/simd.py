@@ -85,6 +85,20 @@ def store(b: Any, value: Any, address: Any, offset: int = 0) -> None:
     b.store(value, b.inttoptr(at(b, address, offset), value.type.as_pointer()), align=1)
 
 
+def stream(b: Any, value: Any, address: Any, offset: int = 0) -> None:
+    """Write a vector at an alignment of 64 past the caches: nothing is read first, nothing thrown out of them.
+
+    Other threads see it after a `fence`.
+    """
+    instruction = b.store(value, b.inttoptr(at(b, address, offset), value.type.as_pointer()), align=64)
+    instruction.set_metadata("nontemporal", b.module.add_metadata([ir.Constant(I32, 1)]))
+
+
+def fence(b: Any) -> None:
+    """What was written before this is seen by other threads before what is written after it."""
+    b.fence("seq_cst")
+
+
 def shuffle(b: Any, x: Any, y: Any, lanes: Iterable[int]) -> Any:
     """Lanes of x, then of y, by constant index."""
     picked = list(lanes)

@@ -17,13 +17,14 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from kernels.fingerprint import fingerprint_hash, fingerprint_logits
+from kernels.fingerprint import copied_fingerprint_logits, fingerprint_hash, fingerprint_logits
 from kernels.host import HostPath
 from kernels.jpeg.decoder import header_stage, pixels_stage
 from kernels.normalise import normalise_crop
 from kernels.rank import rank_rows
 from kernels.resample import Resampler, whole
 from kernels.spec import PreprocessSpec, TensorFormat
+from kernels.stream import stream_copy
 
 
 def warm(
@@ -38,6 +39,7 @@ def warm(
         ("jpeg decoder", pixels_stage.compile),
         ("rank", _warm_rank),
         ("fingerprint", _warm_fingerprint),
+        ("copies", lambda: stream_copy(np.zeros(512, np.uint8), np.zeros(512, np.uint8))),
         ("resample", lambda: _warm_resample(spec, form)),
         ("host path", lambda: _warm_jpeg(spec, form)),
     ]
@@ -89,4 +91,8 @@ def _warm_rank() -> None:
 
 def _warm_fingerprint() -> None:
     fingerprint_hash(np.zeros(64, np.uint64))
-    fingerprint_logits(np.zeros((1, 512), np.uint8), np.zeros((1, 8), np.float32))
+    source, out = np.zeros((1, 512), np.uint8), np.zeros((1, 8), np.float32)
+    fingerprint_logits(source, out)
+    room = np.zeros(512 + 64, np.uint8)
+    rows = room[-room.ctypes.data % 64 :][:512].reshape(1, 512)
+    copied_fingerprint_logits(source.ctypes.data, rows, out)

@@ -81,7 +81,7 @@ class AclDevice:
                 assert self.error is not None
                 raise self.error
             n = len(batch)
-            staging.images[:n] = batch
+            staging.take(batch)
             staging.scores.view(np.uint8)[:] = POISON
             staging.out = out
             self._queue(staging, n)

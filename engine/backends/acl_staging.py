@@ -11,6 +11,7 @@ import numpy.typing as npt
 from engine.backends.acl_calls import Acl
 from engine.backends.acl_model import AclModel
 from engine.backends.base import F32, Images
+from kernels.stream import stream_copy
 
 HUGE_FIRST = 0
 HOST_TO_DEVICE = 1
@@ -26,8 +27,7 @@ POISON = 0xFF
 class Staging:
     """Everything that one batch needs until its scores are back. Raises DeviceError with nothing left behind.
 
-    images : (batch, *shape) of the model's dtype over page-locked memory
-    scores : (batch, n_classes) of the model's dtype, the same
+    scores : (batch, n_classes) of the model's dtype over page-locked memory
     copied_in, executed : events that join h2d to execute and execute to d2h; marks : for the times
     out    : where the batch's scores go
     """
@@ -54,6 +54,11 @@ class Staging:
         suspects = np.flatnonzero(np.isnan(first))
         return any((self.scores[row].view(np.uint8) == POISON).all() for row in suspects)
 
+    def take(self, batch: Images) -> None:
+        """Copy images into the page-locked memory."""
+        source = batch.reshape(-1).view(np.uint8)
+        stream_copy(source, self._image_bytes[: len(source)])
+
     def _make(self, model: AclModel) -> None:
         info, batch = model.info, model.info.batch
         image_bytes, score_bytes = batch * model.image_bytes, batch * model.row_bytes
@@ -61,8 +66,8 @@ class Staging:
         inputs = [(self._rt("malloc", n, HUGE_FIRST), n) for n in model.input_bytes]
         self.device_in = inputs[model.image_index][0]
         self.device_out = self._rt("malloc", model.output_bytes, HUGE_FIRST)
-        self.images: Images = _at(self.host_in, image_bytes, info.tensor.numpy_dtype).reshape(batch, *info.shape)
-        self.images[:] = 0  # rows that a short batch leaves unwritten hold no NaN bit patterns of others
+        self._image_bytes = _at(self.host_in, image_bytes, np.dtype(np.uint8))
+        self._image_bytes[:] = 0  # rows that a short batch leaves unwritten hold no NaN bit patterns of others
         self.scores: Images = _at(self.host_out, score_bytes, model.score_dtype).reshape(batch, info.n_classes)
         self._acl.rt("memcpy", self.device_in, image_bytes, self.host_in, image_bytes, HOST_TO_DEVICE)
         self.dataset_in = self._dataset(inputs)

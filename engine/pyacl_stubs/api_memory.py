@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.pyacl_stubs import memory
@@ -13,7 +12,8 @@ from engine.pyacl_stubs.memory import ALIGNMENT, Block, Span
 from engine.pyacl_stubs.process import PROCESS, Context
 from engine.pyacl_stubs.races import watched_source
 from engine.pyacl_stubs.report import caller
-from engine.pyacl_stubs.schedule import Lane, Stream, Task
+from engine.pyacl_stubs.schedule import Lane, Stream
+from engine.pyacl_stubs.tasks import Move, Task
 from engine.pyacl_stubs.work import (
     check_alive,
     hold_or_wait,
@@ -170,7 +170,7 @@ def memcpy_async(dst: int, dst_max: int, src: int, count: int, kind: int, stream
     copy = PROCESS.copies.get(key)
     if copy is None or not copy.is_valid:
         copy = _checked_copy(key, chip)
-    task = Task(queue, "acl.rt.memcpy_async", _copy_effect(copy.to, copy.source))
+    task = Task(queue, "acl.rt.memcpy_async", _move(copy.to, copy.source))
     queue_task(task, copy.lane, copy.duration_ns, ((copy.source,), (copy.to,)), chip)
     if not copy.is_pinned and PROCESS.settings.pageable_async == "blocks":
         wait_for(record_on(queue), chip)
@@ -208,17 +208,10 @@ def _checked_copy(key: tuple[int, ...], chip: Chip) -> Copy:
     return copy
 
 
-def _copy_effect(dst: Span, src: Span) -> Callable[[], None]:
+def _move(to: Span, source: Span) -> Move:
     """What a queued copy does when it executes; strict mode looks whether its source was changed meanwhile."""
-    if not (PROCESS.settings.is_strict and src.is_pinned):
-        return lambda: memory.copy(dst, src, src.n_bytes)
-    check = watched_source(src, PROCESS.complain)
-
-    def checked_copy() -> None:
-        check()
-        memory.copy(dst, src, src.n_bytes)
-
-    return checked_copy
+    is_watched = PROCESS.settings.is_strict and source.is_pinned
+    return Move(to, source, watched_source(source, PROCESS.complain) if is_watched else None)
 
 
 def _refuse_host_to_host(stream: Stream) -> int:

@@ -17,7 +17,8 @@ from engine.pyacl_stubs.numerics import Numerics
 from engine.pyacl_stubs.om import VENDOR_MAGIC, Om, OmError, TensorSpec, parse_om
 from engine.pyacl_stubs.process import PROCESS, Context
 from engine.pyacl_stubs.profile import Profile, ProfileError
-from engine.pyacl_stubs.schedule import Stream, Task
+from engine.pyacl_stubs.schedule import Stream
+from engine.pyacl_stubs.tasks import Task
 from engine.pyacl_stubs.work import (
     check_alive,
     hold_or_wait,
@@ -198,7 +199,7 @@ def _queue_execute(model_id: int, datasets: tuple[int, int], stream: Stream, con
     outs = _spans(model, output_set, model.om.outputs, Code.MODEL_OUTPUT_NOT_MATCH)
     is_wrong = PROCESS.faults is not None and PROCESS.faults.due("wrong") is not None
     chip = context.device.chip
-    task = Task(stream, "acl.mdl.execute", lambda: models.run(model, (ins, outs), batch, is_wrong))
+    task = Task(stream, "acl.mdl.execute", models.Execution(model, ins, outs, batch, is_wrong))
     if not PROCESS.settings.is_off and _is_concurrent(model, stream):
         stream.fail(
             "acl.mdl.execute_async",
@@ -207,7 +208,8 @@ def _queue_execute(model_id: int, datasets: tuple[int, int], stream: Stream, con
             ),
         )
         PROCESS.complain("acl.mdl.execute_async", f"{model}, loaded at {model.origin}, runs on two streams at once")
-    queue_task(task, chip.compute, chip.execute_ns(model.profile, batch), (ins, outs), chip, model.cost_ns < CHEAP_NS)
+    duration_ns = chip.execute_ns(model.profile, batch)
+    queue_task(task, chip.compute, duration_ns, (ins, outs), chip, model.cost_ns < max(CHEAP_NS, duration_ns // 16))
     model.last = task
     return task
 

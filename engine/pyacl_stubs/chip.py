@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from engine.pyacl_stubs.clock import Clock
 from engine.pyacl_stubs.memory import DeviceMemory
 from engine.pyacl_stubs.profile import Profile
-from engine.pyacl_stubs.schedule import Lane, Task
+from engine.pyacl_stubs.schedule import Lane
+from engine.pyacl_stubs.tasks import Task
 
 #: What nobody has waited for is done about this long after its end; what somebody needs is done by who needs it.
 GRACE_NS = 500_000_000
-#: Numbers that take less than this are computed by who waits for them: waking a thread for them costs more.
+#: Numbers that take less than this, or than a sixteenth of their execution, are computed by who waits for them: waking
+#: a thread for them costs more.
 CHEAP_NS = 300_000
 
 

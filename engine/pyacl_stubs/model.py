@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,11 @@ import numpy.typing as npt
 
 from engine.pyacl_stubs.codes import AclError, Code
 from engine.pyacl_stubs.memory import Block, Span
-from engine.pyacl_stubs.numerics import Numerics
+from engine.pyacl_stubs.numerics import Computation, Numerics
 from engine.pyacl_stubs.om import Om, OmError, TensorSpec
 from engine.pyacl_stubs.process import Context
 from engine.pyacl_stubs.profile import Profile
-from engine.pyacl_stubs.schedule import Task
+from engine.pyacl_stubs.tasks import Effect, Joinable, Move, Task
 
 #: ACL's numbers of the types; NumPy's are different ones.
 DTYPE_CODES = {"float32": 0, "float16": 1, "int8": 2, "int32": 3, "uint8": 4, "int64": 9}
@@ -28,10 +29,9 @@ DYNAMIC_INPUT_SPEC = TensorSpec(DYNAMIC_INPUT, (1, 1), "int64", "ND")
 WORK_BYTES = 16 << 20
 
 
-#: Model.views is emptied when a program that allocates per image has filled it.
-MAX_VIEWS = 64
-Arrays = list[npt.NDArray[Any]]
-Views = tuple[Arrays, Arrays]
+#: Model.computations is emptied when a program that allocates per image has filled it.
+MAX_COMPUTATIONS = 64
+Spans = Sequence[Span]
 
 
 @dataclass(eq=False)
@@ -53,8 +53,8 @@ class Model:
     batch: int = 0
     #: How long the host needs for a batch, as of the latest; nothing is known before the first.
     cost_ns: int = 1 << 62
-    #: Arrays over the memory of recent executions, by batch and addresses; device addresses are never used again.
-    views: dict[tuple[int, ...], Views] = field(default_factory=dict)
+    #: On the memory of recent executions, by batch and addresses; device addresses are never used again.
+    computations: dict[tuple[int, ...], Computation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         om = self.om
@@ -122,36 +122,61 @@ def _view(span: Span, spec: TensorSpec, batch: int) -> npt.NDArray[Any]:
     return np.frombuffer(memory, np.uint8, n_bytes).view(spec.dtype).reshape(batch, *spec.dims[1:])
 
 
-def _views(model: Model, spans: tuple[Sequence[Span], Sequence[Span]], batch: int) -> Views:
-    """Inputs and outputs as arrays."""
-    key = (batch, *(span.address for group in spans for span in group))
-    views = model.views.get(key)
-    if views is None:
-        if len(model.views) >= MAX_VIEWS:
-            model.views.clear()
-        ins, outs = (
-            [_view(span, spec, batch) for span, spec in zip(group, specs, strict=True)]
-            for group, specs in zip(spans, (model.om.inputs, model.om.outputs), strict=True)
-        )
-        views = model.views[key] = ins, outs
-    return views
+@dataclass(eq=False)
+class Execution(Joinable):
+    """The effect of an execute: one batch. Raises AclError when its memory or its network fails.
 
+    is_wrong : a fault script has it compute wrongly
+    """
 
-def run(model: Model, spans: tuple[Sequence[Span], Sequence[Span]], batch: int, is_wrong: bool) -> None:
-    """Compute one batch: the effect of an execute. Raises AclError when its memory or its network fails."""
-    ins, outs = spans
-    for span in (*ins, *outs):
-        span.check_live()
-    inputs, outputs = _views(model, spans, batch)
-    began_ns = time.perf_counter_ns()
-    try:
-        model.numerics(inputs, outputs)
-    except OmError as error:
-        raise AclError(Code.RT_MODEL_EXECUTE, str(error)) from None
-    except Exception as error:  # whatever the network raises is a failed execution, not a crash of the worker
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise AclError(Code.RT_MODEL_EXECUTE, f"{model} failed: {text}") from None
-    model.cost_ns = time.perf_counter_ns() - began_ns
-    if is_wrong:
-        for out in outputs:
-            out[...] = np.roll(out, 1, axis=-1)
+    model: Model
+    ins: Spans
+    outs: Spans
+    batch: int
+    is_wrong: bool
+
+    def __call__(self) -> None:
+        for span in (*self.ins, *self.outs):
+            span.check_live()
+        self._compute(self._computation().run)
+
+    def joined_with(self, before: Effect) -> Effect | None:
+        """With a copy of exactly its images from page-locked memory, where the model can do that."""
+        if not isinstance(before, Move) or not before.source.is_pinned or before.to.address != self.ins[0].address:
+            return None
+        n_bytes = self.model.om.inputs[0].row_bytes * self.batch
+        if before.source.n_bytes != n_bytes or not all(span.is_live for span in (*self.ins, *self.outs)):
+            return None
+        copy_and_run = self._computation().copy_and_run
+        if copy_and_run is None:
+            return None
+        before.check()
+        return partial(self._compute, partial(copy_and_run, before.source.real))
+
+    def _compute(self, run: Callable[[], None]) -> None:
+        began_ns = time.thread_time_ns()  # not the wall's: what other processes do to this one is no cost of the model
+        try:
+            run()
+        except OmError as error:
+            raise AclError(Code.RT_MODEL_EXECUTE, str(error)) from None
+        except Exception as error:  # whatever the network raises is a failed execution, not a crash of the worker
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            raise AclError(Code.RT_MODEL_EXECUTE, f"{self.model} failed: {text}") from None
+        self.model.cost_ns = time.thread_time_ns() - began_ns
+        if self.is_wrong:
+            for out in self._computation().outputs:
+                out[...] = np.roll(out, 1, axis=-1)
+
+    def _computation(self) -> Computation:
+        """The model's numbers on this memory; most batches use the memory of an earlier one."""
+        model, key = self.model, (self.batch, *(span.address for span in (*self.ins, *self.outs)))
+        computation = model.computations.get(key)
+        if computation is None:
+            if len(model.computations) >= MAX_COMPUTATIONS:
+                model.computations.clear()
+            ins, outs = (
+                [_view(span, spec, self.batch) for span, spec in zip(group, specs, strict=True)]
+                for group, specs in ((self.ins, model.om.inputs), (self.outs, model.om.outputs))
+            )
+            computation = model.computations[key] = model.numerics(ins, outs)
+        return computation

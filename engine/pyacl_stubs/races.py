@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from engine.pyacl_stubs.memory import Block, Span
 from engine.pyacl_stubs.report import caller
-from engine.pyacl_stubs.schedule import Record, Stream, Task
+from engine.pyacl_stubs.schedule import Record, Stream
+from engine.pyacl_stubs.tasks import Task
 
 VectorClock = dict[Stream, int]
 Complain = Callable[[str, str], None]

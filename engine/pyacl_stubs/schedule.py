@@ -5,12 +5,11 @@ is ready, the events it waits for are complete, and its lane (compute queue or c
 therefore does not slow a simulated chip. Only what cannot be known yet parks in its stream: work behind a callback that
 is not back, behind an event whose own stream is parked, or behind a hang.
 
-What a task does to memory is separate, see `Task.finish`.
+What a task does to memory is separate, see `tasks`.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
 from bisect import bisect_left
 from collections import deque
@@ -19,8 +18,7 @@ from functools import partial
 from typing import Any
 
 from engine.pyacl_stubs.codes import AclError
-
-_sequence = itertools.count(1)
+from engine.pyacl_stubs.tasks import Task
 
 
 class Lane:
@@ -58,62 +56,6 @@ class Lane:
             n_past = bisect_left(self._ends, now_ns)
             del self._starts[:n_past]
             del self._ends[:n_past]
-
-
-class Task:
-    """One piece of queued work: when it runs on the chip, and what it does to memory.
-
-    The effect runs once, on whichever thread needs it first (the chip's worker, or a caller that synchronises), after
-    the effects of the tasks before it. A failure is kept and told to the stream.
-    """
-
-    __slots__ = ("_lock", "before", "effect", "end_ns", "is_done", "name", "sequence", "start_ns", "stream")
-
-    def __init__(self, stream: Stream, name: str, effect: Callable[[], None]) -> None:
-        self.sequence = next(_sequence)
-        self.stream = stream
-        self.name = name
-        self.effect: Callable[[], None] | None = effect
-        self.before: tuple[Task, ...] = ()
-        self.start_ns = 0
-        self.end_ns = 0
-        self.is_done = False
-        self._lock = threading.Lock()
-
-    def finish(self) -> None:
-        """Have this effect and all before it done when this returns. The caller has waited for the time."""
-        if not self.is_done:
-            if all(task.is_done for task in self.before):
-                self._run()
-            else:
-                for task in self._unfinished():
-                    task._run()
-
-    def _unfinished(self) -> list[Task]:
-        """This task and those it stands on that are not done, in an order that respects that."""
-        found = {self}
-        stack = [self]
-        while stack:
-            for task in stack.pop().before:
-                if not task.is_done and task not in found:
-                    found.add(task)
-                    stack.append(task)
-        return sorted(found, key=lambda task: task.sequence)
-
-    def _run(self) -> None:
-        with self._lock:
-            if self.is_done:
-                return
-            effect = self.effect
-            try:
-                if effect is not None:
-                    effect()
-            except AclError as error:
-                self.stream.fail(self.name, error)
-            finally:
-                self.effect = None
-                self.before = ()
-                self.is_done = True
 
 
 class Record:

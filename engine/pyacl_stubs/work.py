@@ -8,7 +8,8 @@ from engine.pyacl_stubs.chip import Chip
 from engine.pyacl_stubs.codes import AclError, Code, Outcome
 from engine.pyacl_stubs.memory import Span
 from engine.pyacl_stubs.process import PROCESS, Context
-from engine.pyacl_stubs.schedule import Lane, Record, Stream, Task
+from engine.pyacl_stubs.schedule import Lane, Record, Stream
+from engine.pyacl_stubs.tasks import Task
 
 
 def stream_of(handle: int, context: Context) -> Stream:

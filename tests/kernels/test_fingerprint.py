@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import reference
-from kernels.fingerprint import fingerprint_hash, fingerprint_logits
+from kernels.fingerprint import can_copy, copied_fingerprint_logits, fingerprint_hash, fingerprint_logits
 
 _rng = np.random.default_rng(5)
 
@@ -56,3 +56,32 @@ def test_the_logits_are_a_permutation_of_integers_and_those_of_the_twin(n_classe
 def test_too_many_classes_are_a_value_error() -> None:
     with pytest.raises(ValueError, match="2048"):
         fingerprint_logits(np.zeros((1, 8), np.uint8), np.zeros((1, 2049), np.float32))
+
+
+def _aligned(n_bytes: int, offset: int = 0) -> np.ndarray:
+    """Bytes that begin `offset` behind a cache line, among others."""
+    room = np.full(n_bytes + 128, 77, np.uint8)
+    return room[-room.ctypes.data % 64 + offset :][:n_bytes]
+
+
+@pytest.mark.parametrize("source_offset", [0, 8, 13])
+@pytest.mark.parametrize(("n", "n_bytes"), [(1, 256), (3, 768), (2, 8192)])
+def test_copying_and_hashing_at_once_gives_the_bytes_and_the_logits(n: int, n_bytes: int, source_offset: int) -> None:
+    source = _aligned(n * n_bytes, source_offset)
+    source[:] = _rng.integers(0, 256, n * n_bytes, dtype=np.uint8)
+    room = _aligned(n * n_bytes + 64)
+    rows = room[: n * n_bytes].reshape(n, n_bytes)
+    got, expected = np.zeros((n, 10), np.float32), np.zeros((n, 10), np.float32)
+    copied_fingerprint_logits(source.ctypes.data, rows, got)
+    reference.fingerprint_logits(source.reshape(n, n_bytes), expected)
+    assert np.array_equal(rows.reshape(-1), source)
+    assert np.array_equal(got, expected)
+    assert (room[n * n_bytes :] == 77).all()
+
+
+def test_what_cannot_be_written_past_the_caches_is_a_value_error() -> None:
+    assert not can_copy(_aligned(256, 8).reshape(1, 256))
+    with pytest.raises(ValueError, match="whole blocks of 256 bytes, aligned to 64"):
+        copied_fingerprint_logits(
+            _aligned(320).ctypes.data, _aligned(320).reshape(1, 320), np.zeros((1, 8), np.float32)
+        )

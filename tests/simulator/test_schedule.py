@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.pyacl_stubs.schedule import Lane, Record, Schedule, Stream, Task
+from engine.pyacl_stubs.schedule import Lane, Record, Schedule, Stream
+from engine.pyacl_stubs.tasks import Task
 
 N_STREAMS, N_LANES = 4, 3
 

@@ -13,6 +13,7 @@ import pytest
 
 from engine import pyacl_stubs
 from engine.pyacl_stubs.clock import RealClock
+from engine.pyacl_stubs.numerics import Arrays, Computation
 from engine.pyacl_stubs.process import PROCESS
 from engine.pyacl_stubs.schedule import Lane
 from tests.simulator.conftest import Start
@@ -229,9 +230,12 @@ def test_a_busy_host_does_not_slow_the_chip(start: Start, tiny_om: Callable[...,
     fast = model.numerics
     gate = threading.Event()
 
-    def slow(inputs: Any, outputs: Any) -> None:
-        assert gate.wait(10)
-        fast(inputs, outputs)
+    def slow(inputs: Arrays, outputs: Arrays) -> Computation:
+        def run() -> None:
+            assert gate.wait(10)
+            fast(inputs, outputs).run()
+
+        return Computation(outputs, run)
 
     model.numerics = slow
     stream = bench.stream()
