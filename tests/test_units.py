@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +224,13 @@ def test_labels_are_only_left_out_on_request(tmp_path: Path) -> None:
     index = read_index(tmp_path, None, no_labels=True)
     assert not index.is_labelled
     assert index.columns(1).tolist() == [-1]  # an offset makes no class of it
+
+
+def test_a_process_of_the_engine_looks_for_no_garbage_among_what_it_began_with() -> None:
+    """Modules alone are some ten thousand objects; a look at all of them would hold up a decoder."""
+    code = (
+        "import gc, engine.decoder, engine.process as p; p.begin('x'); "
+        "print(len(gc.get_objects()) < 1000 < gc.get_freeze_count())"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
+    assert finished.stdout == "True\n"
