@@ -7,7 +7,7 @@ tensors of 602,112 bytes. The smaller of these stay in L2, the larger come from 
 sum of the same array in vectors.
 Not shown: real images (bench.host), caches shared with other work. Last answer: docs/kernels.md.
 
-    python -m bench.kernels [--isa avx512 avx2 generic]
+    python -m bench.kernels [--isa avx512 avx2 sse generic]
 """
 
 from __future__ import annotations

@@ -7,20 +7,27 @@ import platform
 
 from llvmlite import binding
 
-#: From the most capable down. "generic" is LLVM vector code without any x86 instruction: NEON on aarch64.
-INSTRUCTION_SETS = ("avx512", "avx2", "generic")
+#: Is this process one of 64-bit ARM?
+IS_AARCH64 = platform.machine() == "aarch64"
+
+#: From the most capable down. "neon" is what LLVM makes of the vectors for 64-bit ARM, "generic" for any processor.
+INSTRUCTION_SETS = ("avx512", "avx2", "sse", "neon", "generic")
 
 _NEEDS = {
     "avx512": ("avx512f", "avx512bw", "avx512vbmi", "avx512vbmi2", "avx512vnni"),
     "avx2": ("avx2", "fma", "f16c"),
-    "generic": (),
+    "sse": ("ssse3", "sse4.1"),
 }
+
+#: The least processor with each, in LLVM's words.
+_LEAST = {"avx2": "haswell", "sse": "nehalem", "generic": "x86-64"}
 
 
 def available() -> tuple[str, ...]:
     """The instruction sets that this processor can run, best first."""
     features = binding.get_host_cpu_features()
-    return tuple(name for name in INSTRUCTION_SETS if all(features.get(need) for need in _NEEDS[name]))
+    on_x86 = [name for name, needs in _NEEDS.items() if all(features.get(need) for need in needs)]
+    return (*on_x86, *(["neon"] if IS_AARCH64 else []), "generic")
 
 
 def chosen() -> str:
@@ -33,21 +40,13 @@ def chosen() -> str:
 
 
 def compiler_target(instruction_set: str) -> tuple[str, str] | None:
-    """LLVM's processor and features when less than the host has is asked for; None for the host itself.
+    """LLVM's processor and further features when less than the host has is asked for; None for the host itself.
 
     So ENGINE_KERNEL_ISA=avx2 runs what a processor with AVX2 runs, and not AVX-512 code that LLVM made of it.
     """
-    usable = available()
-    if instruction_set == usable[0] or "avx2" not in usable:
+    if instruction_set == available()[0] or IS_AARCH64:
         return None
-    beyond: tuple[str, ...] = ("avx512", "avx10", "amx", "avxvnni", "avxifma", "avxneconvert")
-    if instruction_set == "generic":
-        beyond = ("avx", "amx", "fma", "f16c", "vaes", "vpclmulqdq", "gfni", "xop")
-    features = binding.get_host_cpu_features()
-    kept = [f"+{name}" for name, has in sorted(features.items()) if has and not name.startswith(beyond)]
-    return "haswell" if instruction_set == "avx2" else "nehalem", ",".join(kept)
+    return _LEAST[instruction_set], ""
 
 
-#: Is this process one of 64-bit ARM?
-IS_AARCH64 = platform.machine() == "aarch64"
 INSTRUCTION_SET = chosen()

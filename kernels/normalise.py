@@ -1,14 +1,13 @@
 """Pixels of the crop to a tensor of any format: ``(v / 255 - mean) / std`` in float32, rounded to float16, or as it is.
 
-With a fused multiply-add, v / 255 and t / std are multiplications by a reciprocal in two parts, where that equals the
-division for all 256 values of each channel, which is checked; without one they are divisions. What neither of them
-covers (a standard deviation for which the reciprocal is not exact, float16 on a processor that cannot convert, crops
-below a vector) is looked up in a table of the 256 values.
+v / 255 is a multiplication by a reciprocal in two parts, and so is t / std with a fused multiply-add, where that equals
+the division for all 256 values of each channel, which is checked; without one t / std is a division. What neither of
+them covers (a standard deviation for which the reciprocal is not exact, float16 on a processor that cannot convert,
+crops below a vector) is looked up in a table of the 256 values.
 """
 
 from __future__ import annotations
 
-import platform
 from functools import cache
 from typing import Any
 
@@ -26,7 +25,6 @@ from kernels.simd import (
     I8,
     U64,
     call,
-    const,
     const64,
     load,
     load_u8,
@@ -48,8 +46,7 @@ U8 = npt.NDArray[np.uint8]
 
 #: Pixels of a step.
 BLOCK = 16
-_IS_ARM = platform.machine() in ("aarch64", "arm64")
-HAS_FMA = INSTRUCTION_SET in ("avx512", "avx2") or _IS_ARM
+HAS_FMA = INSTRUCTION_SET in ("avx512", "avx2", "neon")
 #: Elsewhere LLVM calls a conversion routine that numba's programs do not have.
 _HAS_HALF = HAS_FMA
 
@@ -100,7 +97,8 @@ def normalise_constants(spec: PreprocessSpec) -> npt.NDArray[np.float32]:
     for c in range(3):
         std = np.float32(spec.std[c])
         r, s = 1.0 / 255.0, 1.0 / float(std)
-        constants[:6, c] = r, r - float(np.float32(r)), spec.mean[c], s, s - float(np.float32(s)), std
+        high = _short(r)
+        constants[:6, c] = high, r - high, spec.mean[c], s, s - float(np.float32(s)), std
     packed = np.ascontiguousarray(np.tile(constants, BLOCK))
     ramp = np.arange(256, dtype=np.uint8).repeat(3)
     probe = np.zeros(3 * 256, np.float32)
@@ -108,6 +106,11 @@ def normalise_constants(spec: PreprocessSpec) -> npt.NDArray[np.float32]:
     expected = np.ascontiguousarray(normalise_table(spec, TensorFormat()).T).reshape(-1)
     packed[6] = np.array_equal(probe.view(np.int32), expected.view(np.int32))
     return packed
+
+
+def _short(value: float) -> float:
+    """The first 12 bits of a number: its product with one of 8 bits is exact in float32."""
+    return float((np.array(value, np.float32).view(np.uint32) & np.uint32(0xFFFFF000)).view(np.float32))
 
 
 def normalise_crop(crop: U8, spec: PreprocessSpec, tensor: TensorFormat, out: Array) -> None:
@@ -191,13 +194,14 @@ def normalised(b: Any, values: Any, constants: list[Any]) -> Any:
     """int32 0..255 -> ``(v / 255 - mean) / std`` in float32; constants as the rows of `normalise_constants`."""
     floats = vec(F32, BLOCK)
     v = b.sitofp(values, floats)
+    high, low, mean, reciprocal, rest, std = constants
     if not HAS_FMA:
-        return b.fdiv(b.fsub(b.fdiv(v, const(255.0, BLOCK, F32)), constants[2]), constants[5])
+        return b.fdiv(b.fsub(b.fadd(b.fmul(v, high), b.fmul(v, low)), mean), std)  # v * high is exact
 
     def times(x: Any, high: Any, low: Any) -> Any:
         return call(b, f"llvm.fma.v{BLOCK}f32", floats, x, high, b.fmul(x, low))
 
-    return times(b.fsub(times(v, *constants[:2]), constants[2]), *constants[3:5])
+    return times(b.fsub(times(v, high, low), mean), reciprocal, rest)
 
 
 def channel_constants(b: Any, constants: Any, channel: int) -> list[Any]:

@@ -16,17 +16,16 @@ from kernels.simd import (
     I8,
     I64,
     V16,
-    accumulate_pairs,
     clamp,
     const,
     const64,
     load,
     shuffle,
     store,
-    unpack,
     vec,
     vector_op,
 )
+from kernels.simd16 import accumulate_pairs, unpack
 
 #: Bytes of the weights of a (step, group): 2 pairs of taps x 2 digits x 64.
 _GROUP_BYTES = 256

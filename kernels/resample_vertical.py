@@ -15,7 +15,6 @@ from kernels.simd import (
     I8,
     I32,
     V16,
-    accumulate_pairs,
     const,
     const64,
     load,
@@ -25,6 +24,7 @@ from kernels.simd import (
     vec,
     vector_op,
 )
+from kernels.simd16 import accumulate_pairs
 
 alloca: Any = cgutils.alloca_once  # untyped in numba
 

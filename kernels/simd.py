@@ -3,7 +3,7 @@
 `@vector_op(n)` turns a builder function ``f(b, a0, .. a(n-1))`` into something that jitted code can call with n uint64
 arguments; ``b`` is an llvmlite IRBuilder. Vectors are LLVM's own, 64 bytes wide on every processor: LLVM splits them
 into what the processor has (AVX-512, AVX2, SSE, NEON), so each kernel is written once. Only where LLVM finds a bad
-translation there is a second one, an x86 instruction by name, and only in this file or behind its constants.
+translation there is a second one, an x86 instruction by name: here behind HAS_AVX512, in `kernels.simd16` for all sets.
 
 Nothing here checks a bound. Every caller states why its addresses are inside of its arrays.
 """
@@ -23,7 +23,6 @@ from numba.extending import intrinsic
 from kernels.isa import INSTRUCTION_SET
 
 HAS_AVX512 = INSTRUCTION_SET == "avx512"
-HAS_AVX2 = INSTRUCTION_SET == "avx2"
 
 #: An address, or any 64 bits, in jitted code. Unsigned: numba makes signed indices pay for wrap-around.
 U64 = np.uint64
@@ -214,104 +213,8 @@ def copy64_kept(b: Any, target: Any, source: Any, kept: Any) -> Any:
     return b.ctpop(kept)
 
 
-# -- 32 lanes of int16: the width of the JPEG kernels
+# -- vectors of 512 bits
 
+#: Lanes of int16; blocks of a batch in the JPEG kernels.
 N_LANES = 32
 V16, H32, B64, B32 = vec(I16, N_LANES), vec(I32, N_LANES // 2), vec(I8, 2 * N_LANES), vec(I8, N_LANES)
-V16_BYTES = 2 * N_LANES
-
-
-def pair16(low: int, high: int) -> Any:
-    """Constant (low, high) in each pair of int16 lanes: weights for `multiply_add_pairs`."""
-    return ir.Constant(V16, [low & 0xFFFF, high & 0xFFFF] * (N_LANES // 2))
-
-
-def const16(value: int) -> Any:
-    """Constant in 32 int16 lanes."""
-    return const(value & 0xFFFF, N_LANES, I16)
-
-
-def unpack(b: Any, x: Any, y: Any, *, high: bool) -> Any:
-    """Interleave the low or high halves of x and y within each 128 bits (punpckl / punpckh)."""
-    n = x.type.count
-    per = n // 4
-    first = per // 2 if high else 0
-    lanes = []
-    for group in range(4):
-        for i in range(first, first + per // 2):
-            lanes += [group * per + i, n + group * per + i]
-    return shuffle(b, x, y, lanes)
-
-
-def _by_halves(b: Any, name: str, returns: Any, x: Any, y: Any) -> Any:
-    """An AVX2 instruction on both halves of 512 bits; `returns` is the type of a half of the result."""
-    n = x.type.count
-    low, high = range(n // 2), range(n // 2, n)
-    parts = [call(b, name, returns, shuffle(b, x, x, half), shuffle(b, y, y, half)) for half in (low, high)]
-    return shuffle(b, parts[0], parts[1], range(2 * returns.count))
-
-
-def multiply_add_pairs(b: Any, x: Any, weights: Any) -> Any:
-    """32 int16 pairs -> 16 int32: ``x[2i] * w[2i] + x[2i+1] * w[2i+1]`` (pmaddwd)."""
-    if HAS_AVX512:
-        return call(b, "llvm.x86.avx512.pmaddw.d.512", H32, x, weights)
-    if HAS_AVX2:
-        return _by_halves(b, "llvm.x86.avx2.pmadd.wd", vec(I32, 8), x, weights)
-    even, odd = range(0, N_LANES, 2), range(1, N_LANES, 2)
-    products = [b.mul(*(b.sext(shuffle(b, v, v, half), H32) for v in (x, weights))) for half in (even, odd)]
-    return b.add(*products)
-
-
-def accumulate_pairs(b: Any, total: Any, x: Any, weights: Any) -> Any:
-    """total + `multiply_add_pairs`, which AVX-512 VNNI does in one instruction (vpdpwssd)."""
-    if HAS_AVX512:
-        words = (b.bitcast(v, H32) for v in (x, weights))
-        return call(b, "llvm.x86.avx512.vpdpwssd.512", H32, total, *words)
-    return b.add(total, multiply_add_pairs(b, x, weights))
-
-
-def plus_minus_pairs(b: Any, base: Any, x: Any, weights: tuple[int, int]) -> tuple[Any, Any]:
-    """base + and base - `multiply_add_pairs` by constant weights."""
-    if HAS_AVX512:
-        negative = pair16(-weights[0], -weights[1])
-        return accumulate_pairs(b, base, x, pair16(*weights)), accumulate_pairs(b, base, x, negative)
-    product = multiply_add_pairs(b, x, pair16(*weights))
-    return b.add(base, product), b.sub(base, product)
-
-
-def multiply_high(b: Any, x: Any, weight: int) -> Any:
-    """``(x * weight) >> 16`` of 32 int16 (pmulhw)."""
-    if HAS_AVX512:
-        return call(b, "llvm.x86.avx512.pmulh.w.512", V16, x, const16(weight))
-    if HAS_AVX2:
-        return _by_halves(b, "llvm.x86.avx2.pmulh.w", vec(I16, 16), x, const16(weight))
-    wide = vec(I32, N_LANES)
-    product = b.mul(b.sext(x, wide), const(weight & 0xFFFFFFFF, N_LANES))
-    return b.trunc(b.ashr(product, const(16, N_LANES)), V16)
-
-
-def _packed_lanes(n: int) -> list[int]:
-    """Two vectors of n lanes each -> one of 2n, joined within each 128 bits."""
-    per = n // 4
-    return [lane for g in range(4) for base in (0, n) for lane in range(base + g * per, base + (g + 1) * per)]
-
-
-def pack_int16(b: Any, x: Any, y: Any) -> Any:
-    """int32 -> int16 with saturation, within each 128 bits (packssdw); undoes `unpack` low, high."""
-    if HAS_AVX512:
-        return call(b, "llvm.x86.avx512.packssdw.512", V16, x, y)
-    if HAS_AVX2:
-        return _by_halves(b, "llvm.x86.avx2.packssdw", vec(I16, 16), x, y)
-    half = vec(I16, N_LANES // 2)
-    x, y = (b.trunc(clamp(b, v, -32768, 32767), half) for v in (x, y))
-    return shuffle(b, x, y, _packed_lanes(N_LANES // 2))
-
-
-def pack_uint8(b: Any, x: Any, y: Any) -> Any:
-    """int16 -> uint8 with saturation, within each 128 bits (packuswb)."""
-    if HAS_AVX512:
-        return call(b, "llvm.x86.avx512.packuswb.512", B64, x, y)
-    if HAS_AVX2:
-        return _by_halves(b, "llvm.x86.avx2.packuswb", vec(I8, 32), x, y)
-    x, y = (b.trunc(clamp(b, v, 0, 255), B32) for v in (x, y))
-    return shuffle(b, x, y, _packed_lanes(N_LANES))

@@ -10,24 +10,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from kernels.simd import (
-    B32,
-    H32,
-    N_LANES,
-    V16,
-    const,
-    const16,
-    load,
+from kernels.simd import B32, I8, I16, N_LANES, load, shuffle, store, vec, vector_op
+from kernels.simd16 import (
+    NATIVE_BITS,
+    like,
     multiply_add_pairs,
     multiply_high,
     pack_int16,
     pack_uint8,
-    pair16,
-    shuffle,
-    store,
     unpack,
-    vector_op,
 )
+
+#: Pixels of a vector.
+_PIXELS = NATIVE_BITS // 16
 
 #: round(65536 * 0.402), round(65536 * (1.772 - 2)), round(-65536 * 0.34414), round(65536 * (1 - 0.71414))
 _RED, _BLUE, _GREEN_CB, _GREEN_CR = 26345, -14942, -22554, 18734
@@ -37,15 +32,15 @@ def rgb_lanes(b: Any, y: Any, cb: Any, cr: Any) -> Any:
     """int16 lanes: y 0..255, cb and cr minus 128 -> red, green, blue, not yet limited to 0..255."""
 
     def rounded_half(v: Any) -> Any:
-        return b.ashr(b.add(v, const16(1)), const16(1))
+        return b.ashr(b.add(v, like(1, v)), like(1, v))
 
     twice_cr, twice_cb = b.add(cr, cr), b.add(cb, cb)
     red = b.add(b.add(y, cr), rounded_half(multiply_high(b, twice_cr, _RED)))
     blue = b.add(b.add(y, twice_cb), rounded_half(multiply_high(b, twice_cb, _BLUE)))
     halves = []
     for high in (False, True):
-        total = multiply_add_pairs(b, unpack(b, cb, cr, high=high), pair16(_GREEN_CB, _GREEN_CR))
-        halves.append(b.ashr(b.add(total, const(32768, H32.count)), const(16, H32.count)))
+        total = multiply_add_pairs(b, unpack(b, cb, cr, high=high), (_GREEN_CB, _GREEN_CR))
+        halves.append(b.ashr(b.add(total, like(32768, total)), like(16, total)))
     green = b.add(b.sub(y, cr), pack_int16(b, *halves))
     return red, green, blue
 
@@ -53,13 +48,16 @@ def rgb_lanes(b: Any, y: Any, cb: Any, cr: Any) -> Any:
 @vector_op(4)
 def ycc32(b: Any, y_row: Any, cb_row: Any, cr_row: Any, out: Any) -> None:
     """32 samples of three rows -> 96 bytes of RGB. Reads 32 bytes of each, writes 96."""
-    y, cb, cr = (b.zext(load(b, row, B32), V16) for row in (y_row, cb_row, cr_row))
-    red, green, blue = rgb_lanes(b, y, b.sub(cb, const16(128)), b.sub(cr, const16(128)))
-    red_green, blue_blue = pack_uint8(b, red, green), pack_uint8(b, blue, blue)
-    # packing works within 128 bits: lane l of red is byte 16 (l // 8) + l % 8, of green 8 further
-    lanes = [16 * (i // 3 // 8) + i // 3 % 8 + (0, 8, 64)[i % 3] for i in range(3 * N_LANES)]
-    store(b, shuffle(b, red_green, blue_blue, lanes[:64]), out)
-    store(b, shuffle(b, red_green, blue_blue, lanes[64:]), out, 64)
+    for first in range(0, N_LANES, _PIXELS):
+        rows = (load(b, row, vec(I8, _PIXELS), first) for row in (y_row, cb_row, cr_row))
+        y, cb, cr = (b.zext(row, vec(I16, _PIXELS)) for row in rows)
+        red, green, blue = rgb_lanes(b, y, b.sub(cb, like(128, cb)), b.sub(cr, like(128, cr)))
+        red_green, blue_blue = pack_uint8(b, red, green), pack_uint8(b, blue, blue)
+        # packing works within 128 bits: lane l of red is byte 16 (l // 8) + l % 8, of green 8 further
+        places = (0, 8, 2 * _PIXELS)
+        lanes = [16 * (i // 3 // 8) + i // 3 % 8 + places[i % 3] for i in range(3 * _PIXELS)]
+        for start, end in (0, 2 * _PIXELS), (2 * _PIXELS, 3 * _PIXELS):
+            store(b, shuffle(b, red_green, blue_blue, lanes[start:end]), out, 3 * first + start)
 
 
 @vector_op(2)

@@ -30,12 +30,16 @@ from kernels.jpeg.frame import (
     YUV420,
 )
 from kernels.jpeg.markers import luma_blocks
-from kernels.simd import B32, I16, N_LANES, U64, V16, const16, load, splat, store, vector_op
+from kernels.simd import B32, I16, N_LANES, U64, V16, const, load, splat, store, vector_op
 
 #: int16 before the first sum: the left neighbour of the first sample, at an aligned place.
 _PAD = 64
 #: int16 of slack behind a row: vectors of 32 run up to 31 lanes past its end.
 ROW_SLACK = 192
+
+
+def _k(value: int) -> Any:
+    return const(value, N_LANES, I16)
 
 
 @vector_op(5)
@@ -52,18 +56,18 @@ def _weighted_sum(b: Any, near: Any, far: Any, near_weight: Any, far_weight: Any
 def _rounded_quarters(b: Any, near: Any, far: Any, rounding: Any, out: Any) -> None:
     """32 bytes of two rows -> 32 bytes ``(3 * near + far + rounding) >> 2``."""
     near, far = (b.zext(load(b, row, B32), V16) for row in (near, far))
-    total = b.add(b.mul(near, const16(3)), b.add(far, splat(b, b.trunc(rounding, I16), N_LANES)))
-    store(b, b.trunc(b.lshr(total, const16(2)), B32), out)
+    total = b.add(b.mul(near, _k(3)), b.add(far, splat(b, b.trunc(rounding, I16), N_LANES)))
+    store(b, b.trunc(b.lshr(total, _k(2)), B32), out)
 
 
 def _triangle(even_rounding: int, odd_rounding: int, shift: int) -> Any:
     def build(b: Any, sums: Any, out: Any) -> None:
         """32 int16 sums -> 64 bytes: each with 1/4 of its left, then of its right neighbour."""
-        triple = b.mul(load(b, sums, V16), const16(3))
-        even = b.add(b.add(triple, load(b, sums, V16, -2)), const16(even_rounding))
-        odd = b.add(b.add(triple, load(b, sums, V16, 2)), const16(odd_rounding))
-        even, odd = b.lshr(even, const16(shift)), b.lshr(odd, const16(shift))
-        store(b, b.or_(even, b.shl(odd, const16(8))), out)
+        triple = b.mul(load(b, sums, V16), _k(3))
+        even = b.add(b.add(triple, load(b, sums, V16, -2)), _k(even_rounding))
+        odd = b.add(b.add(triple, load(b, sums, V16, 2)), _k(odd_rounding))
+        even, odd = b.lshr(even, _k(shift)), b.lshr(odd, _k(shift))
+        store(b, b.or_(even, b.shl(odd, _k(8))), out)
 
     return vector_op(2)(build)
 
