@@ -1,4 +1,4 @@
-"""The feeder process: drives the chips, each from a thread that submits and one that waits."""
+"""The feeder process: drives the chips. One thread takes what the hub sends, and one per chip waits for it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import importlib
 import os
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any
 
 from engine.arena import Arena
@@ -98,7 +98,7 @@ def opened(backend: Backend) -> Opened:
 
 
 class SlotTally:
-    """Sums over the batches of one slot, until all are complete. `spent` is the submitting thread's clock."""
+    """Sums over the batches of one slot, until all are complete. `spent` is the lane's clock."""
 
     def __init__(self, run: Run, n_batches: int, spent: list[int]) -> None:
         self.run = run
@@ -128,7 +128,11 @@ class SlotTally:
 
 
 class Lane:
-    """One chip and its two threads. After the chip's first error it takes no more work."""
+    """One chip and the thread that waits for it. After the chip's first error it takes no more work.
+
+    A batch is submitted by the thread that makes it possible: by the one that brings it (`put`) while the chip's window
+    has room, else by the one that waits, when it has seen a batch complete. So no thread is woken only to submit.
+    """
 
     def __init__(self, number: int, device: Device, batch: int, arena: Arena, hub: Channel) -> None:
         self._number = number
@@ -136,54 +140,67 @@ class Lane:
         self._batch = batch
         self._arena = arena
         self._hub = hub
-        self._runs: SimpleQueue[Run | None] = SimpleQueue()
-        self._expected: SimpleQueue[SlotTally] = SimpleQueue()
+        self._pending: deque[tuple[Run, int] | None] = deque()  # slots, and the row at which a batch of it begins
+        self._expected: deque[SlotTally] = deque()  # of each batch in flight
+        self._room = device.window
+        self._lock = threading.Lock()  # of what is pending, the room, the clock, and to submit
         self._is_lost = threading.Event()
-        self._clock = LapClock()  # of the submitting thread
-        self._threads = [threading.Thread(target=f, daemon=True) for f in (self._submit_forever, self._wait_forever)]
-        for thread in self._threads:
-            thread.start()
+        self._clock = LapClock()  # of submitting to this chip
+        self._thread = threading.Thread(target=self._wait_forever, daemon=True)
+        self._thread.start()
 
     def put(self, run: Run) -> None:
-        """Queue a slot for this chip."""
-        self._runs.put(run)
+        """Submit a slot to this chip, now or once there is room."""
+        self._take([(run, start) for start in range(0, run.n, self._batch)])
 
     def finish(self) -> None:
-        """End both threads once the chip is idle. A lost chip's threads are left to the end of the process."""
-        self._runs.put(None)
+        """End the thread once the chip is idle. A lost chip's thread is left to the end of the process."""
+        self._take([None])
         if not self._is_lost.is_set():
-            for thread in self._threads:
-                thread.join()
+            self._thread.join()
 
-    def _submit_forever(self) -> None:
+    def _take(self, batches: list[tuple[Run, int] | None]) -> None:
         with failures_reported(self._hub, f"feeder, chip {self._number}"):
             try:
-                for run in iter(self._runs.get, None):
-                    self._clock.lap(STARVED)
-                    self._submit(run)
-                self._device.close_input()
+                with self._lock:
+                    if not self._is_lost.is_set():
+                        self._clock.lap(BLOCKED if self._pending else STARVED)
+                        self._pending.extend(batches)
+                        self._submit_what_fits()
             except DeviceError as error:
                 self._lose(error)
 
-    def _submit(self, run: Run) -> None:
+    def _submit_what_fits(self) -> None:
+        """Until the window is full or nothing is pending."""
+        while self._pending and (self._room or self._pending[0] is None):
+            batch = self._pending.popleft()
+            if batch is None:
+                self._device.close_input()
+                return
+            self._room -= 1
+            self._submit(*batch)
+            self._clock.lap(BUSY)
+
+    def _submit(self, run: Run, start: int) -> None:
+        if start == 0:
+            self._tally = SlotTally(run, -(-run.n // self._batch), self._clock.reading())
         slot = self._arena.slot(run.slot)
-        starts = range(0, run.n, self._batch)
-        tally = SlotTally(run, len(starts), self._clock.reading())
-        blocked_ns = 0
-        for start in starts:
-            rows = slice(start, min(start + self._batch, run.n))
-            self._expected.put(tally)
-            blocked_ns += self._device.submit(slot.inputs[rows], slot.outputs[rows])
-        self._clock.lap(BUSY)
-        self._clock.move(blocked_ns, BUSY, BLOCKED)
+        rows = slice(start, min(start + self._batch, run.n))
+        self._expected.append(self._tally)
+        self._device.submit(slot.inputs[rows], slot.outputs[rows])
 
     def _wait_forever(self) -> None:
         with failures_reported(self._hub, f"feeder, chip {self._number}"):
             try:
                 while (completion := self._device.wait()) is not None:
-                    done = self._expected.get().add(completion)
+                    done = self._expected.popleft().add(completion)
                     if done is not None:
                         self._hub.send(done)
+                    with self._lock:
+                        self._room += 1
+                        if self._pending:
+                            self._clock.lap(BLOCKED)
+                            self._submit_what_fits()
             except DeviceError as error:
                 self._lose(error)
 

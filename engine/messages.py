@@ -113,7 +113,7 @@ class Done(NamedTuple):
 
     n_rows : images executed, padding included
     submitted_ns, done_ns : the first batch was about to be submitted, the host learned that the last one is complete
-    spent : `LapClock.reading` of the chip's submitting thread, at its last lap before this
+    spent : `LapClock.reading` of submitting to the chip, at its last lap before this slot
     batches : per batch, where the run is traced: (begin, duration) of h2d, execute and d2h in turn
     """
 

@@ -8,6 +8,7 @@ and the lanes are joined the same way. (Without the shift, the sign bits of two 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -49,21 +50,18 @@ def fingerprint_logits(rows: U8, out: F32) -> None:
     _logits(_as_words(rows), np.zeros(LANES, np.uint64), out)
 
 
-def copied_fingerprint_logits(source: int, rows: U8, out: F32) -> None:
-    """Copy ``len(rows)`` input tensors from the address `source` into `rows`, and write their logits, in one pass.
+def logits_of_copies(rows: U8, out: F32) -> Callable[[int], None] | None:
+    """A function that copies input tensors from an address into `rows` and writes their logits, in one pass.
 
-    As a copy followed by `fingerprint_logits`, at half of the memory traffic of the two. The caller has `rows.nbytes`
-    bytes at `source`, which do not overlap `rows`. Raises ValueError where `can_copy` is False.
+    As a copy followed by `fingerprint_logits`, at half of the memory traffic of the two. Whoever calls it has
+    ``rows.nbytes`` bytes at that address, which do not overlap `rows`. None where the rows are not whole blocks of 256
+    bytes at an alignment of 64: memory is written past the caches.
     """
-    if not can_copy(rows):
-        raise ValueError("copied_fingerprint_logits needs rows of whole blocks of 256 bytes, aligned to 64")
     _check_logits(rows, out)
-    _copied_logits(U64(source), rows.view(np.uint64), np.zeros(LANES, np.uint64), out)
-
-
-def can_copy(rows: U8) -> bool:
-    """The rows are whole blocks, at an alignment at which memory can be written past the caches."""
-    return rows.shape[1] % (8 * LANES) == 0 and rows.ctypes.data % 64 == 0
+    if rows.shape[1] % (8 * LANES) != 0 or rows.ctypes.data % 64 != 0:
+        return None
+    words = rows.view(np.uint64)
+    return lambda source: _copied_logits(source, words, np.zeros(LANES, np.uint64), out)
 
 
 def _check_logits(rows: U8, out: F32) -> None:
@@ -160,7 +158,7 @@ def _copied_logits(source: Any, rows: Words, lanes: Words, out: F32) -> None:
     n_words = rows.shape[1]
     for i in range(rows.shape[0]):
         lanes[:] = 0
-        row = source + U64(8 * n_words) * U64(i)
+        row = U64(source) + U64(8 * n_words) * U64(i)
         _copied_blocks(row, U64(n_words // LANES), U64(lanes.ctypes.data), U64(rows[i].ctypes.data))
         _write_logits(_joined(lanes, n_words), out[i])
 

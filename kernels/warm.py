@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from kernels.fingerprint import copied_fingerprint_logits, fingerprint_hash, fingerprint_logits
+from kernels.fingerprint import fingerprint_hash, fingerprint_logits, logits_of_copies
 from kernels.host import HostPath
 from kernels.jpeg.decoder import header_stage, pixels_stage
 from kernels.normalise import normalise_crop
@@ -94,5 +94,6 @@ def _warm_fingerprint() -> None:
     source, out = np.zeros((1, 512), np.uint8), np.zeros((1, 8), np.float32)
     fingerprint_logits(source, out)
     room = np.zeros(512 + 64, np.uint8)
-    rows = room[-room.ctypes.data % 64 :][:512].reshape(1, 512)
-    copied_fingerprint_logits(source.ctypes.data, rows, out)
+    copy = logits_of_copies(room[-room.ctypes.data % 64 :][:512].reshape(1, 512), out)
+    assert copy is not None
+    copy(source.ctypes.data)

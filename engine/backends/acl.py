@@ -20,11 +20,9 @@ import time
 from queue import SimpleQueue
 from typing import Any
 
-import numpy as np
-
-from engine.backends.acl_calls import OUT_OF_MEMORY, Acl
+from engine.backends.acl_calls import OUT_OF_MEMORY, Acl, Call
 from engine.backends.acl_model import AclModel, describe
-from engine.backends.acl_staging import HOST_TO_DEVICE, POISON, TIME_LINE, Staging
+from engine.backends.acl_staging import HOST_TO_DEVICE, TIME_LINE, Staging
 from engine.backends.base import F32, Completion, Device, DeviceJob, Images
 from engine.errors import DeviceError, ModelError
 
@@ -70,25 +68,22 @@ class AclDevice:
         """Batches that can be in flight: what was asked for, or as many as the chip had memory for."""
         return len(self._staging)
 
-    def submit(self, batch: Images, out: F32) -> int:
+    def submit(self, batch: Images, out: F32) -> None:
         """See `Device`. Copies into pinned memory, then only queues."""
         try:
             self._bind()
-            full_ns = time.perf_counter_ns()
             staging = self._free.get()
-            blocked_ns = time.perf_counter_ns() - full_ns
             if staging is None:  # the waiting thread met an error
                 assert self.error is not None
                 raise self.error
             n = len(batch)
             staging.take(batch)
-            staging.scores.view(np.uint8)[:] = POISON
+            staging.poison()
             staging.out = out
             self._queue(staging, n)
         except DeviceError as error:
             raise self._first(error) from error
         self._in_flight.put(staging)
-        return blocked_ns
 
     def wait(self) -> Completion | None:
         """See `Device`. Ends only in `synchronize_event`, which releases the GIL."""
@@ -97,10 +92,9 @@ class AclDevice:
             staging = self._in_flight.get()
             if staging is None:
                 return None
-            self._acl.rt("synchronize_event", staging.marks[4])
+            self._acl.run(staging.until_done)
             done_ns = time.perf_counter_ns()
-            for mark in (1, 3):  # complete already: only tells the errors of its stream
-                self._acl.rt("synchronize_event", staging.marks[mark])
+            self._acl.run(staging.until_told)
             h2d, execute, d2h = (self._elapsed_ns(staging.marks[i], staging.marks[i + 1]) for i in BEGINS)
             began_ns = self._began_ns(staging)
             if staging.has_no_scores(len(staging.out)):
@@ -183,29 +177,46 @@ class AclDevice:
 
     def _queue(self, staging: Staging, n: int) -> None:
         """Queue the copy of `n` images in, the execution, and the copy of `n` rows out."""
-        rt, mdl, model, marks = self._acl.rt, self._acl.mdl, self.model, staging.marks
+        calls = staging.calls.get(n)
+        if calls is None:
+            calls = staging.calls[n] = self._calls(staging, n)
+        self._acl.run(calls)
+
+    def _calls(self, staging: Staging, n: int) -> list[Call]:
+        """What queues `n` images: the same calls each time, so they are put together once."""
+        call, model, marks = self._acl.call, self.model, staging.marks
+        h2d, execute, d2h = self._h2d, self._execute, self._d2h
         in_bytes, out_bytes = n * model.image_bytes, n * model.row_bytes
         poison = staging.device_out, out_bytes, staging.host_out, out_bytes
-        rt("memcpy_async", *poison, HOST_TO_DEVICE, self._h2d)  # a failed execution leaves no other batch's scores
-        rt("record_event", marks[0], self._h2d)
-        rt("memcpy_async", staging.device_in, in_bytes, staging.host_in, in_bytes, HOST_TO_DEVICE, self._h2d)
-        rt("record_event", marks[1], self._h2d)
-        self._join(staging.copied_in, self._h2d, self._execute)
+        calls = [
+            call("rt.memcpy_async", *poison, HOST_TO_DEVICE, h2d),  # a failed execution leaves no other batch's scores
+            call("rt.record_event", marks[0], h2d),
+            call("rt.memcpy_async", staging.device_in, in_bytes, staging.host_in, in_bytes, HOST_TO_DEVICE, h2d),
+            call("rt.record_event", marks[1], h2d),
+            *self._join(staging.copied_in, h2d, execute),
+        ]
         if model.gears:
             gear = model.gear(n)
-            mdl("set_dynamic_batch_size", self._model_id, staging.dataset_in, model.gear_index, gear)
-        rt("record_event", marks[2], self._execute)
-        mdl("execute_async", self._model_id, staging.dataset_in, staging.dataset_out, self._execute)
-        rt("record_event", marks[3], self._execute)
-        self._join(staging.executed, self._execute, self._d2h)
-        rt("memcpy_async", staging.host_out, out_bytes, staging.device_out, out_bytes, DEVICE_TO_HOST, self._d2h)
-        rt("record_event", marks[4], self._d2h)
+            told = staging.dataset_in, model.gear_index, gear
+            calls.append(call("mdl.set_dynamic_batch_size", self._model_id, *told))
+        return [
+            *calls,
+            call("rt.record_event", marks[2], execute),
+            call("mdl.execute_async", self._model_id, staging.dataset_in, staging.dataset_out, execute),
+            call("rt.record_event", marks[3], execute),
+            *self._join(staging.executed, execute, d2h),
+            call("rt.memcpy_async", staging.host_out, out_bytes, staging.device_out, out_bytes, DEVICE_TO_HOST, d2h),
+            call("rt.record_event", marks[4], d2h),
+        ]
 
-    def _join(self, event: int, first: int, then: int) -> None:
+    def _join(self, event: int, first: int, then: int) -> list[Call]:
         """Stream `then` goes on after what stream `first` has queued so far. The reset lets the event serve again."""
-        self._acl.rt("record_event", event, first)
-        self._acl.rt("stream_wait_event", then, event)
-        self._acl.rt("reset_event", event, then)
+        call = self._acl.call
+        return [
+            call("rt.record_event", event, first),
+            call("rt.stream_wait_event", then, event),
+            call("rt.reset_event", event, then),
+        ]
 
     def _elapsed_ns(self, begin: int, end: int) -> int:
         return int(self._acl.rt("event_elapsed_time", begin, end) * MS_NS)

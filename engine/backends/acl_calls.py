@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from engine.errors import DeviceError
@@ -31,6 +31,10 @@ def device_error(ret: int, call: str, chip: int, message: str | None = None) -> 
     return DeviceError(f"{call} failed{where}: {code_name(ret)} ({ret}){said}", chip, ret, remedy_of(ret))
 
 
+#: A call that returns a code alone, to be made later: function, arguments, name.
+Call = tuple[Callable[..., int], tuple[int, ...], str]
+
+
 class Acl:
     """pyACL for one chip: ``acl.rt("malloc", n, 0)`` returns the value alone, or raises DeviceError."""
 
@@ -41,6 +45,20 @@ class Acl:
         self.rt = self._group("rt")
         self.mdl = self._group("mdl")
         self.top = self._group("")
+
+    def call(self, name: str, *args: int) -> Call:
+        """``call("rt.record_event", event, stream)``: for `run`, as often as it is wanted."""
+        function: Any = self.module
+        for part in name.split("."):
+            function = getattr(function, part)
+        return function, args, f"acl.{name}"
+
+    def run(self, calls: Iterable[Call]) -> None:
+        """Make calls in order, up to the first that fails: DeviceError."""
+        for function, args, name in calls:
+            ret = function(*args)
+            if ret != ACL_SUCCESS:
+                raise self._error(ret, name)
 
     def made(self, handle: int, call: str) -> int:
         """The handle of a creator that returns no code, and 0 where it failed."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.backends.acl_calls import Acl
+from engine.backends.acl_calls import Acl, Call
 from engine.backends.acl_model import AclModel
 from engine.backends.base import F32, Images
 from kernels.stream import stream_copy
@@ -29,12 +29,14 @@ class Staging:
 
     scores : (batch, n_classes) of the model's dtype over page-locked memory
     copied_in, executed : events that join h2d to execute and execute to d2h; marks : for the times
-    out    : where the batch's scores go
+    until_done : waits for the batch        until_told : is complete then, and tells the errors of the other streams
+    calls  : by number of images, what queues them        out : where the batch's scores go
     """
 
     def __init__(self, acl: Acl, model: AclModel) -> None:
         self._acl = acl
         self._owned: list[tuple[str, str, int]] = []  # group, call that releases, handle
+        self.calls: dict[int, list[Call]] = {}
         self.out: F32 = np.empty((0, model.info.n_classes), np.float32)
         try:
             self._make(model)
@@ -48,11 +50,14 @@ class Staging:
             group, call, handle = self._owned.pop()
             {"rt": self._acl.rt, "mdl": self._acl.mdl, "": self._acl.top}[group](call, handle)
 
+    def poison(self) -> None:
+        """Mark every score as not written."""
+        self._score_bytes.fill(POISON)
+
     def has_no_scores(self, n: int) -> bool:
         """The execution has not written one of the first `n` rows."""
-        first = self.scores[:n, 0]
-        suspects = np.flatnonzero(np.isnan(first))
-        return any((self.scores[row].view(np.uint8) == POISON).all() for row in suspects)
+        rows = self._score_rows[:n]
+        return POISON in rows[:, -1] and bool((rows == POISON).all(axis=1).any())
 
     def take(self, batch: Images) -> None:
         """Copy images into the page-locked memory."""
@@ -68,12 +73,16 @@ class Staging:
         self.device_out = self._rt("malloc", model.output_bytes, HUGE_FIRST)
         self._image_bytes = _at(self.host_in, image_bytes, np.dtype(np.uint8))
         self._image_bytes[:] = 0  # rows that a short batch leaves unwritten hold no NaN bit patterns of others
-        self.scores: Images = _at(self.host_out, score_bytes, model.score_dtype).reshape(batch, info.n_classes)
+        self._score_bytes = _at(self.host_out, score_bytes, np.dtype(np.uint8))
+        self._score_rows = self._score_bytes.reshape(batch, -1)
+        self.scores: Images = self._score_bytes.view(model.score_dtype).reshape(batch, info.n_classes)
         self._acl.rt("memcpy", self.device_in, image_bytes, self.host_in, image_bytes, HOST_TO_DEVICE)
         self.dataset_in = self._dataset(inputs)
         self.dataset_out = self._dataset([(self.device_out, model.output_bytes)])
         self.copied_in, self.executed = self._rt("create_event"), self._rt("create_event")
         self.marks = tuple(self._rt("create_event_with_flag", TIME_LINE) for _ in range(N_MARKS))
+        self.until_done = [self._acl.call("rt.synchronize_event", self.marks[4])]
+        self.until_told = [self._acl.call("rt.synchronize_event", self.marks[mark]) for mark in (1, 3)]
 
     def _rt(self, call: str, *args: int) -> int:
         """What a creator of acl.rt makes, remembered for `release`."""

@@ -67,10 +67,13 @@ class Completion:
 
 
 class Device(Protocol):
-    """One chip. One thread of the feeder submits, another one waits."""
+    """One chip. One thread at a time submits, another one waits. window : batches that fit in flight"""
 
-    def submit(self, batch: Images, out: F32) -> int:
-        """Queue one batch; blocks only while the window is full. Returns for how many nanoseconds it was.
+    @property
+    def window(self) -> int: ...
+
+    def submit(self, batch: Images, out: F32) -> None:
+        """Queue one batch; blocks only while the window is full.
 
         batch : (n, *shape) of the model's dtype, n <= the model's batch; missing rows are padded on the device
         out   : (n, n_classes) float32, written before `wait` returns the batch's completion

@@ -18,12 +18,12 @@ N_CLASSES = 1000
 class NullDevice:
     """Takes a batch and gives it back."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: int) -> None:
+        self.window = window
         self._queue: SimpleQueue[int] = SimpleQueue()
 
-    def submit(self, batch: Images, out: F32) -> int:
+    def submit(self, batch: Images, out: F32) -> None:
         self._queue.put(len(batch))
-        return 0
 
     def wait(self) -> Completion | None:
         n_rows = self._queue.get()
@@ -42,7 +42,7 @@ class NullBackend:
 
     def __init__(self, job: DeviceJob) -> None:
         self.notices: list[str] = []
-        self.devices: dict[int, Device] = {number: NullDevice() for number in job.devices}
+        self.devices: dict[int, Device] = {number: NullDevice(job.window) for number in job.devices}
         tensor = TensorFormat(*job.options.get("tensor", ()))
         self.model = ModelInfo("null", job.batch, tensor.shape(job.side), N_CLASSES, tensor)
 

@@ -76,7 +76,8 @@ def describe(session: Any, path: str, batch: int) -> ModelInfo:
 class OnnxDevice:
     """One session; the waiting thread computes."""
 
-    def __init__(self, session: Any, model: ModelInfo, number: int) -> None:
+    def __init__(self, session: Any, model: ModelInfo, number: int, window: int) -> None:
+        self.window = window
         self._session = session
         self._number = number
         self._input_name = session.get_inputs()[0].name
@@ -84,9 +85,8 @@ class OnnxDevice:
         self._padded = np.zeros((model.batch, *model.shape), model.tensor.numpy_dtype)
         self._queue: SimpleQueue[tuple[Images, F32] | None] = SimpleQueue()
 
-    def submit(self, batch: Images, out: F32) -> int:
+    def submit(self, batch: Images, out: F32) -> None:
         self._queue.put((batch, out))
-        return 0
 
     def wait(self) -> Completion | None:
         work = self._queue.get()
@@ -128,7 +128,7 @@ class OnnxBackend:
         sessions = {number: open_session(job.model, job.n_threads) for number in job.devices}
         self.model = describe(next(iter(sessions.values())), job.model, job.batch)
         self.notices: list[str] = []
-        self.devices: dict[int, Device] = {n: OnnxDevice(s, self.model, n) for n, s in sessions.items()}
+        self.devices: dict[int, Device] = {n: OnnxDevice(s, self.model, n, job.window) for n, s in sessions.items()}
 
     def close(self) -> None:
         """Sessions free themselves."""

@@ -170,7 +170,7 @@ def memcpy_async(dst: int, dst_max: int, src: int, count: int, kind: int, stream
     copy = PROCESS.copies.get(key)
     if copy is None or not copy.is_valid:
         copy = _checked_copy(key, chip)
-    task = Task(queue, "acl.rt.memcpy_async", _move(copy.to, copy.source))
+    task = Task(queue, "acl.rt.memcpy_async", copy.move or _watched_move(copy))
     queue_task(task, copy.lane, copy.duration_ns, ((copy.source,), (copy.to,)), chip)
     if not copy.is_pinned and PROCESS.settings.pageable_async == "blocks":
         wait_for(record_on(queue), chip)
@@ -180,13 +180,17 @@ def memcpy_async(dst: int, dst_max: int, src: int, count: int, kind: int, stream
 
 @dataclass(frozen=True)
 class Copy:
-    """An asynchronous copy that passed every check. It need not be checked again while its blocks live."""
+    """An asynchronous copy that passed every check. It need not be checked again while its blocks live.
+
+    move : its effect; None where strict mode watches each one's source
+    """
 
     to: Span
     source: Span
     lane: Lane
     duration_ns: int
     is_pinned: bool
+    move: Move | None
 
     @property
     def is_valid(self) -> bool:
@@ -204,14 +208,14 @@ def _checked_copy(key: tuple[int, ...], chip: Chip) -> Copy:
     duration_ns = PROCESS.profile.copy.duration_ns(count, direction, is_pinned)
     if len(PROCESS.copies) >= MAX_COPIES:
         PROCESS.copies.clear()
-    copy = PROCESS.copies[key] = Copy(to, source, chip.lane(direction), duration_ns, is_pinned)
+    move = None if PROCESS.settings.is_strict and source.is_pinned else Move(to, source)
+    copy = PROCESS.copies[key] = Copy(to, source, chip.lane(direction), duration_ns, is_pinned, move)
     return copy
 
 
-def _move(to: Span, source: Span) -> Move:
-    """What a queued copy does when it executes; strict mode looks whether its source was changed meanwhile."""
-    is_watched = PROCESS.settings.is_strict and source.is_pinned
-    return Move(to, source, watched_source(source, PROCESS.complain) if is_watched else None)
+def _watched_move(copy: Copy) -> Move:
+    """Strict mode looks whether the source was changed between the call and the copy."""
+    return Move(copy.to, copy.source, watched_source(copy.source, PROCESS.complain))
 
 
 def _refuse_host_to_host(stream: Stream) -> int:

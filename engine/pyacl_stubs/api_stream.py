@@ -238,7 +238,7 @@ def _synchronize_event(handle: int, timeout_ms: int) -> None:
         return
     if not wait_for(event.record, context.device.chip, timeout_ms):
         raise Outcome(Code.RT_EVENT_SYNC_TIMEOUT, f"{event} was not complete after {timeout_ms} ms")
-    if PROCESS.settings.event_sync_tells_errors:
+    if event.stream.errors and PROCESS.settings.event_sync_tells_errors:
         raise_first_error(event.stream)
 
 

@@ -61,16 +61,13 @@ class Lane:
 class Record:
     """One recording of an event, or the end of a stream as a synchronise sees it."""
 
-    __slots__ = ("is_pushed", "known", "tasks", "time_ns", "waiters")
-
-    def __init__(self) -> None:
-        self.time_ns: int | None = None
-        self.tasks: tuple[Task, ...] = ()
-        self.waiters: list[Stream] = []
-        #: A query has told the worker that these effects are wanted.
-        self.is_pushed = False
-        #: What is ordered before this record, for the race check of strict mode.
-        self.known: Any = None
+    time_ns: int | None = None
+    tasks: tuple[Task, ...] = ()
+    waiters: tuple[Stream, ...] = ()
+    #: A query has told the worker that these effects are wanted.
+    is_pushed = False
+    #: What is ordered before this record, for the race check of strict mode.
+    known: Any = None
 
     @property
     def is_done(self) -> bool:
@@ -158,8 +155,10 @@ class Schedule:
         with self._lock:
             if stream.is_held:
                 stream.parked.append(partial(self._place_record, record, stream))
-            else:
-                self._place_record(record, stream, self._now_ns())
+                return
+            record.tasks = stream.pending_tasks()  # nobody waits for it yet
+            now_ns = self._now_ns()
+            record.time_ns = now_ns if now_ns > stream.tail_ns else stream.tail_ns
 
     def _place_record(self, record: Record, stream: Stream, now_ns: int) -> None:
         record.tasks = stream.pending_tasks()
@@ -180,7 +179,7 @@ class Schedule:
 
     def _place_wait(self, record: Record, stream: Stream, now_ns: int) -> None:
         if record.time_ns is None:
-            record.waiters.append(stream)
+            record.waiters += (stream,)
             stream.is_held = True
         else:
             self._join(stream, record)

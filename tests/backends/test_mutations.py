@@ -33,34 +33,39 @@ IN_BYTES = BATCH * 3 * 8 * 8 * 4
 
 #: name: (file, what is there, what the mistake makes of it, words of what must be said)
 MUTATIONS = {
-    "no wait for the copy in": ("acl", "self._join(staging.copied_in, self._h2d, self._execute)", "pass", "race: "),
-    "no wait for the execute": ("acl", "self._join(staging.executed, self._execute, self._d2h)", "pass", "race: "),
-    "joins without the wait": ("acl", 'self._acl.rt("stream_wait_event", then, event)', "pass", "race: "),
-    "joins without the record": ("acl", 'self._acl.rt("record_event", event, first)', "pass", "was never recorded"),
-    "no synchronise": ("acl", 'self._acl.rt("synchronize_event", staging.marks[4])', "pass", "RT_EVENT_NOT_COMPLETE"),
-    "synchronise with the execute only": ("acl", "staging.marks[4])", "staging.marks[3])", "RT_EVENT_NOT_COMPLETE"),
+    "no wait for the copy in": ("acl", "*self._join(staging.copied_in, h2d, execute),", "", "race: "),
+    "no wait for the execute": ("acl", "*self._join(staging.executed, execute, d2h),", "", "race: "),
+    "joins without the wait": ("acl", 'call("rt.stream_wait_event", then, event),', "", "race: "),
+    "joins without the record": ("acl", 'call("rt.record_event", event, first),', "", "was never recorded"),
+    "no synchronise": ("acl", "self._acl.run(staging.until_done)", "pass", "RT_EVENT_NOT_COMPLETE"),
+    "synchronise with the execute only": (
+        "acl_staging",
+        '"rt.synchronize_event", self.marks[4]',
+        '"rt.synchronize_event", self.marks[3]',
+        "RT_EVENT_NOT_COMPLETE",
+    ),
     "scores read before the synchronise": (
         "acl",
-        'self._acl.rt("synchronize_event", staging.marks[4])',
-        's = staging.scores.copy(); self._acl.rt("synchronize_event", staging.marks[4]); staging.scores[:] = s',
+        "self._acl.run(staging.until_done)",
+        "s = staging.scores.copy(); self._acl.run(staging.until_done); staging.scores[:] = s",
         "executed a batch without scores",
     ),
     "staging reused while it is in flight": (
         "acl",
-        'self._acl.rt("synchronize_event", staging.marks[4])',
-        'self._free.put(staging); self._acl.rt("synchronize_event", staging.marks[4])',
+        "self._acl.run(staging.until_done)",
+        "self._free.put(staging); self._acl.run(staging.until_done)",
         "was changed between the call",
     ),
     "device memory freed while it is in use": (
         "acl",
-        'rt("record_event", marks[1], self._h2d)',
-        'rt("free", staging.device_in)',
+        'call("rt.record_event", marks[1], h2d)',
+        'call("rt.free", staging.device_in)',
         "is still in use by",
     ),
     "host memory freed while it is in use": (
         "acl",
-        'rt("record_event", marks[1], self._h2d)',
-        'rt("free_host", staging.host_in)',
+        'call("rt.record_event", marks[1], h2d)',
+        'call("rt.free_host", staging.host_in)',
         "is still in use by",
     ),
     "swapped source and target": (
@@ -78,14 +83,14 @@ MUTATIONS = {
     ),
     "swapped arguments of stream_wait_event": (
         "acl",
-        '"stream_wait_event", then, event',
-        '"stream_wait_event", event, then',
+        '"rt.stream_wait_event", then, event',
+        '"rt.stream_wait_event", event, then',
         "a stream is needed",
     ),
     "swapped arguments of record_event": (
         "acl",
-        '"record_event", event, first',
-        '"record_event", first, event',
+        '"rt.record_event", event, first',
+        '"rt.record_event", first, event',
         "a event is needed",
     ),
     "swapped arguments of get_desc": (
@@ -115,8 +120,8 @@ MUTATIONS = {
     ),
     "execute in the stream of the copies out": (
         "acl",
-        "staging.dataset_out, self._execute)",
-        "staging.dataset_out, self._d2h)",
+        "staging.dataset_out, execute)",
+        "staging.dataset_out, d2h)",
         "race: ",
     ),
     "copies out beyond the rows": ("acl", "n * model.row_bytes", "9 * n * model.row_bytes", "beyond"),
@@ -128,8 +133,8 @@ MUTATIONS = {
     ),
     "execute before the copy in is queued": (
         "acl",
-        'rt("record_event", marks[0], self._h2d)',
-        'mdl("execute_async", self._model_id, staging.dataset_in, staging.dataset_out, self._execute)',
+        'call("rt.record_event", marks[0], h2d)',
+        'call("mdl.execute_async", self._model_id, staging.dataset_in, staging.dataset_out, execute)',
         "race: ",
     ),
     "pageable staging": (
@@ -293,13 +298,13 @@ def test_what_fails_in_a_stream_is_told_before_its_scores_count(
 
 def test_errors_of_the_copies_in_must_be_asked_for(job: Callable[..., DeviceJob]) -> None:
     """Else the chip executes what lay there before."""
-    open_backend = mutated("acl", "for mark in (1, 3):", "for mark in (3,):")
+    open_backend = mutated("acl_staging", "for mark in (1, 3)]", "for mark in (3,)]")
     assert "wrong scores" in drive(open_backend, job(faults="acl.rt.memcpy_async:8=507013@queue"))
 
 
 def test_a_failed_execution_is_found_even_if_no_event_tells(job: Callable[..., DeviceJob]) -> None:
     """The scores were poisoned before; the stream is asked why."""
-    open_backend = mutated("acl", "for mark in (1, 3):", "for mark in (1,):")
+    open_backend = mutated("acl_staging", "for mark in (1, 3)]", "for mark in (1,)]")
     text = drive(open_backend, job(faults="acl.mdl.execute_async:3=507011@queue"))
     assert "acl.rt.synchronize_stream failed on chip 0: RT_MODEL_EXECUTE" in text
     assert "wrong scores" not in text

@@ -35,13 +35,19 @@ class Program:
             acl.mdl.add_dataset_buffer(self.sets[-1], acl.create_data_buffer(address, n_bytes))
         self.stream = acl.rt.create_stream()[0]
         self.n_joined = 0
-        joined = fingerprint.copied_fingerprint_logits
+        bind = fingerprint.logits_of_copies
 
-        def counted(source: int, rows: Any, out: Any) -> None:
-            self.n_joined += 1
-            joined(source, rows, out)
+        def counted(rows: Any, out: Any) -> Callable[[int], None]:
+            joined = bind(rows, out)
+            assert joined is not None
 
-        monkeypatch.setattr(fingerprint, "copied_fingerprint_logits", counted)
+            def run(source: int) -> None:
+                self.n_joined += 1
+                joined(source)
+
+            return run
+
+        monkeypatch.setattr(fingerprint, "logits_of_copies", counted)
 
     def queue(self, fill: int, n: int = BATCH) -> None:
         """A copy of `n` images and an execute."""
