@@ -12,12 +12,11 @@ from engine import __version__, host
 from engine.accuracy.compare import Gate
 from engine.certify_data import hash_data
 from engine.certify_log import Entry, StepLog
-from engine.claim import claimed
+from engine.claim import claimed, make_out_folder
 from engine.errors import ConfigError, GateError, InconclusiveError, ModelError
 from engine.index import DataIndex, read_index
 from engine.journal import code_sha256
 from engine.models import sha256_of
-from engine.run import make_out_folder
 
 Say = Callable[[str], None]
 #: A step's work: (it goes on with what an interrupted one left) -> outputs by path below the folder, and the result.

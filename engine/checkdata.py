@@ -18,7 +18,7 @@ from engine import host
 from engine.checkdata_kinds import BIT, DECODERS, ODDITIES, oddities
 from engine.crew import DupFdLater
 from engine.errors import DataError, TooManyFailures
-from engine.files import atomic_write
+from engine.files import require_place, write_report
 from engine.index import read_index
 from engine.limits import DECODER_HEADROOM_BYTES, DEFAULT_LIMITS, ImageClock, limit_memory
 from engine.listing import find_samples
@@ -28,6 +28,7 @@ from engine.presets import find_preset
 from engine.process import begin
 from engine.progress import Progress
 from engine.sources.images import ImageStore, read_file
+from engine.terminal import printable
 from engine.warming import warm_up
 from kernels.host import HostPath
 from kernels.spec import ImageError, PreprocessSpec
@@ -79,6 +80,8 @@ def check_data(request: CheckRequest, say: Callable[[str], None]) -> bool:
 
     Raises DataError for a folder without images or labels that do not fit, TooManyFailures if any image fails.
     """
+    if request.quarantine is not None:
+        require_place("--quarantine", request.quarantine, "quarantine.txt")
     names = _names(request)
     spec = find_preset(request.preset, exif_rotate=request.exif_rotate)
     warm_up(spec, say)
@@ -87,8 +90,8 @@ def check_data(request: CheckRequest, say: Callable[[str], None]) -> bool:
         say(line)
     failing = sorted(checked.reasons)
     if request.quarantine is not None:
-        lines = "".join(f"{names.name(sample)}\t{checked.reasons[sample]}\n" for sample in failing)
-        atomic_write(request.quarantine, lines.encode("utf-8", "surrogateescape"))
+        lines = "".join(f"{_in_list(names.name(sample))}\t{checked.reasons[sample]}\n" for sample in failing)
+        write_report(request.quarantine, lines.encode("utf-8", "surrogateescape"))
         say(f"{len(failing)} names and reasons in {request.quarantine}")
     if checked.is_complete and failing:
         raise TooManyFailures(
@@ -102,17 +105,10 @@ def _names(request: CheckRequest) -> NameTable:
     """The images; with labels, checked as `engine run` checks them."""
     if request.labels is not None:
         return read_index(request.data, request.labels).names
-    listing = (
-        find_samples(request.data, is_labelled=True) if _is_flat(request.data) else find_samples(request.data, False)
-    )
+    listing = find_samples(request.data, is_labelled=False)
     if not isinstance(listing.store, ImageStore):
         raise DataError(f"{request.data} holds {listing.store.plural}, not images: nothing to check")
     return listing.names
-
-
-def _is_flat(data: Path) -> bool:
-    """No folders below: the images lie in `data` itself."""
-    return data.is_dir() and not any(entry.is_dir() and not entry.name.startswith(".") for entry in os.scandir(data))
 
 
 def decode_all(names: NameTable, spec: PreprocessSpec, n_workers: int | None) -> Checked:
@@ -178,6 +174,11 @@ def table(checked: Checked) -> list[str]:
     return lines
 
 
+def _in_list(name: str) -> str:
+    """The name as it is, for scripts; spelled out where it would break the lines."""
+    return printable(name) if "\n" in name or "\t" in name else name
+
+
 def _first(names: NameTable, samples: list[int]) -> str:
-    shown = ", ".join(names.name(sample) for sample in samples[:MOST_SHOWN])
+    shown = ", ".join(printable(names.name(sample)) for sample in samples[:MOST_SHOWN])
     return shown + (" ..." if len(samples) > MOST_SHOWN else "")

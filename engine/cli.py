@@ -14,7 +14,6 @@ import click
 
 from engine import __version__
 from engine.errors import EXIT_INTERRUPTED, EngineError, ResourceError
-from engine.files import DISK_FAILED, NO_SPACE
 from engine.terminal import ignore_signals, interrupt_on_signals, open_standard_streams, say, warn
 
 #: As the help lists them.
@@ -87,10 +86,13 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Entry point."""
-    open_standard_streams()
-    interrupt_on_signals()
     try:
+        open_standard_streams()
+        interrupt_on_signals()
         reported(lambda: cli.main(standalone_mode=False))
+    except KeyboardInterrupt:  # another one while the first was reported
+        ignore_signals()
+        sys.exit(EXIT_INTERRUPTED)
     finally:
         ignore_signals()  # all is said and written: a late signal must not change the exit code
 
@@ -113,6 +115,8 @@ def reported(call: Callable[[], object]) -> None:
         warn("engine: out of memory: lower --slots, --batch or --workers, or raise the limit (ulimit -v)")
         sys.exit(ResourceError.exit_code)
     except OSError as error:
+        from engine.files import DISK_FAILED, NO_SPACE
+
         if error.errno in NO_SPACE:
             warn(f"engine: {error.strerror} while writing: make room or choose another --out")
         elif error.errno in DISK_FAILED:

@@ -23,7 +23,7 @@ from engine.channel import Channel
 from engine.decoder import DecoderJob, decoder_main
 from engine.errors import WorkerError
 from engine.feeder import FeederJob, feeder_main
-from engine.forkserver import interrupts_ignored, kill_stopped_helpers, start_fork_server
+from engine.forkserver import interrupts_held_back, kill_stopped_helpers, start_fork_server
 from engine.limits import DEFAULT_LIMITS, EXIT_BROKEN, EXIT_NO_MEMORY, TIME_LIMIT_SIGNAL, Limits
 from engine.messages import Broken, Message, Stop
 from engine.process import process_state
@@ -277,7 +277,7 @@ class Crew:
             start_fork_server()
         channel, ends = Channel.pair(self._context)
         process = self._context.Process(target=target, args=(ends, job), name=f"engine-{role}-{number}", daemon=True)  # type: ignore[attr-defined]
-        with interrupts_ignored():
+        with interrupts_held_back():
             process.start()
         ends.close()
         member = Member(role, number, process, channel)

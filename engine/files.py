@@ -18,7 +18,7 @@ from typing import Any
 
 import platformdirs
 
-from engine.errors import ResourceError
+from engine.errors import ConfigError, ResourceError
 from engine.layout import MIB
 
 if sys.version_info >= (3, 11):
@@ -104,6 +104,12 @@ def atomic_write(path: Path, data: bytes) -> None:
     """
     with atomic_path(path, need_bytes=len(data)) as temporary:
         temporary.write_bytes(data)
+
+
+def require_place(option: str, path: Path, example: str) -> None:
+    """ConfigError unless a file can be made there: to be said before the work, not after it."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(f"{option} {path}: needed a file in a folder that exists, such as {example}")
 
 
 def write_report(path: Path, data: bytes) -> None:

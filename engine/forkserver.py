@@ -9,12 +9,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
+from types import FrameType
 
-from engine.process import FOR_THE_HUB, process_state
-from engine.stacks import DUMP_SIGNAL
+from engine.process import FOR_THE_HUB, SHIELDED, process_state
 
 #: Imported once in the fork server, so that a new decoder or feeder starts in milliseconds.
 PRELOADED = ["engine.decoder", "engine.feeder", "kernels.host", "kernels.fingerprint", "kernels.stream"]
@@ -22,6 +23,8 @@ PRELOADED = ["engine.decoder", "engine.feeder", "kernels.host", "kernels.fingerp
 
 #: The kernel ends a killed process within milliseconds, unless it waits for a broken disk.
 GONE_WITHIN_S = 5.0
+#: Where a descriptor of this process has a path.
+NAMELESS = "/proc/self/fd/"
 
 
 def start_fork_server() -> None:
@@ -37,14 +40,45 @@ def start_fork_server() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
     os.chdir("/")  # the fork server's working directory only: children go back to ours
     try:
-        with interrupts_ignored():
-            forkserver.ensure_running()
+        with interrupts_held_back():
+            _ensure_running()
     finally:
         os.chdir(folder_before)
         if path_before is None:
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = path_before
+
+
+def _ensure_running() -> None:
+    """Start it if need be, with a socket that has no name once it is there: a killed process could not remove it.
+
+    Python asks it by the socket's path. Descriptors of its folder and of itself serve as well, by their paths in /proc,
+    which are also short where the temporary folder's is too long for a socket.
+    """
+    server, config = forkserver._forkserver, multiprocessing.process.current_process()._config  # type: ignore[attr-defined]
+    folder_before, address_before = config.get("tempdir"), getattr(server, "_forkserver_address", None)
+    with tempfile.TemporaryDirectory(prefix="engine-forkserver-") as folder, opened_folder(folder) as folder_fd:
+        config["tempdir"] = f"{NAMELESS}{folder_fd}"  # Python's own would be removed at its exit only
+        try:
+            forkserver.ensure_running()
+        finally:
+            config["tempdir"] = folder_before
+        address: str | None = getattr(server, "_forkserver_address", None)
+        if address and address != address_before:
+            server._forkserver_address = NAMELESS + str(os.open(address, os.O_PATH | os.O_CLOEXEC))  # type: ignore[attr-defined]
+            if address_before and address_before.startswith(NAMELESS):
+                os.close(int(address_before.removeprefix(NAMELESS)))
+
+
+@contextlib.contextmanager
+def opened_folder(path: str) -> Iterator[int]:
+    """A descriptor of the folder."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def kill_stopped_helpers() -> None:
@@ -87,11 +121,25 @@ def _kill_if_stopped(pid: int) -> None:
 
 
 @contextlib.contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Children inherit what they ignore: a signal for the group must not hit them before their first line."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (*FOR_THE_HUB, DUMP_SIGNAL)}
+def interrupts_held_back() -> Iterator[None]:
+    """For the start of a child: a signal for the whole group must not hit it before its first line, nor be lost here.
+
+    The child inherits that they are blocked, until `process.begin`; here they come when it is started.
+    """
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(number)  # another thread of this process took it
+
+    before = {n: signal.signal(n, note) for n in FOR_THE_HUB if signal.getsignal(n) != signal.SIG_IGN}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED)
     try:
+        resource_tracker.ensure_running()  # Python starts it with the first child, and then unblocks (3.11)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED)
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # those that wait are noted now
         for number, handler in before.items():
             signal.signal(number, handler)
+        for noted in came:
+            signal.raise_signal(noted)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from engine.errors import DataError, ResourceError
-from engine.files import atomic_write
+from engine.errors import DataError
+from engine.files import write_report
 from engine.listing import scan_folder
 from engine.sources.tensors import element_types, expected_sizes
 
@@ -82,7 +82,4 @@ def _write(info: Path, lines: list[str]) -> None:
     broken = next((line for line in lines if "\n" in line), None)
     if broken is not None:
         raise DataError(f"a name with a line break cannot stand in an .info file: {broken!r}")
-    try:
-        atomic_write(info, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise ResourceError(f"{info} cannot be written: {error.strerror}") from error
+    write_report(info, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))

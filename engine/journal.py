@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -127,6 +128,7 @@ class Journal:
         if self._writer.torn_bytes:
             self.notes.append(f"{self._path}: a torn end of {self._writer.torn_bytes} bytes was cut off")
         self.is_open = True
+        self._status = self._path.stat()
         self._n_samples = n_samples
         self._is_kept = np.zeros(n_samples, np.bool_)
         self._n_pending = 0
@@ -174,6 +176,13 @@ class Journal:
         """Hand what was appended to the kernel, if it is time."""
         if self._n_pending and time.monotonic() - self._flushed_s > FLUSH_EVERY_S:
             self._flush()
+
+    def is_there(self) -> bool:
+        """The file was not removed meanwhile."""
+        try:
+            return os.path.samestat(self._path.stat(), self._status)
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         """Hand everything to the disk: the run ended before its end."""

@@ -104,6 +104,14 @@ def no_samples(data: Path, hint: str = "") -> DataError:
     return DataError(f"no images in {data}: needed files ending in {kinds}, or {TENSOR_SUFFIX} tensors{hint}")
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """False for a link that leads to itself, too: it is then an image that cannot be read, and FAILED by name."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def scan_folder(folder: Path) -> Folder:
     """What lies in `folder`."""
     found = Folder()
@@ -112,7 +120,7 @@ def scan_folder(folder: Path) -> Folder:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
+                if _is_folder(entry):
                     found.folders.append(entry.name)
                 elif (suffix := os.path.splitext(entry.name)[1].lower()) in IMAGE_SUFFIXES:
                     found.images.append(entry.name)

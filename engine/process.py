@@ -16,7 +16,7 @@ from engine.channel import Channel
 from engine.errors import EngineError
 from engine.limits import EXIT_BROKEN, EXIT_NO_MEMORY
 from engine.messages import Broken, Failed
-from engine.stacks import leave_stacks_in
+from engine.stacks import DUMP_SIGNAL, leave_stacks_in
 
 #: How a child ends when its hub is gone: nobody is left to read a reason.
 EXIT_ORPHANED = 1
@@ -24,6 +24,8 @@ EXIT_ORPHANED = 1
 MOST_TEXT, MOST_TRACE = 500, 20_000
 #: Signals that a child ignores.
 FOR_THE_HUB = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Signals that are blocked in a child until it has arranged for them.
+SHIELDED = (*FOR_THE_HUB, DUMP_SIGNAL)
 
 
 def begin(role: str, stacks_fd: int | None = None) -> None:
@@ -42,6 +44,7 @@ def begin(role: str, stacks_fd: int | None = None) -> None:
         comm.write(f"engine-{role}")
     for number in FOR_THE_HUB:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_HUB if stacks_fd is None else SHIELDED)
 
 
 def end_with_hub(hub: Channel) -> None:

@@ -7,7 +7,7 @@ import time
 
 from tqdm import tqdm
 
-from engine.terminal import warn
+from engine.terminal import shown, warn
 
 #: Seconds between plain lines when standard error is not a terminal.
 PLAIN_EVERY_S = 5.0
@@ -37,9 +37,10 @@ class Progress:
             self._began_s = self._said_s = time.perf_counter()
             self._n_before = self._n_done = n_done  # of earlier parts of a resumed run: no rate counts them
             if self._bar is not None:
+                self._bar.reset(self._n_positions)  # its clock, too
                 self._bar.update(n_done)
                 self._bar.initial = n_done
-            if self._bar is None:
+            else:
                 self.notice(f"{self._label}: started" + (f", {self._n_positions} images" if self._n_positions else ""))
         if n_done == self._n_done:
             return
@@ -54,7 +55,7 @@ class Progress:
     def notice(self, text: str) -> None:
         """One line that stays."""
         if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
+            self._bar.write(shown(text, sys.stderr), file=sys.stderr)
         else:
             warn(text)
 

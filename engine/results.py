@@ -28,6 +28,7 @@ from engine.perflog import fingerprint
 from engine.pipeline import Outcome
 from engine.stages_sums import NS_PER_MS
 from engine.tally import ChipTally
+from engine.terminal import printable
 from engine.verdict import verdict_of
 from engine.verdict_facts import Setting
 
@@ -295,4 +296,4 @@ def _device(number: int, chip: ChipTally, outcome: Outcome) -> dict[str, Any]:
 def failed_lines(index: DataIndex, predictions: Predictions) -> Iterator[str]:
     """One line per failed image: its name and the reason."""
     for sample in sorted(predictions.reasons):
-        yield f"{index.names.name(sample)}: {predictions.reasons[sample]}"
+        yield printable(f"{index.names.name(sample)}: {predictions.reasons[sample]}")

@@ -10,10 +10,11 @@ from typing import Any
 
 from engine import host, results
 from engine.backends.base import DeviceJob
-from engine.claim import claimed
+from engine.claim import claimed, make_out_folder
 from engine.config import RunConfig
 from engine.dump import Dump
 from engine.errors import ConfigError, DataError, DeviceError, ModelError, ResourceError
+from engine.files import named_by_user, require_place
 from engine.hub import Bounds, Watcher
 from engine.incidents import INCIDENTS, Incidents
 from engine.index import DataIndex, read_index
@@ -25,7 +26,7 @@ from engine.preflight import Needs, check_needs
 from engine.presets import find_preset
 from engine.progress import Progress
 from engine.standins import parse_injection
-from engine.trace import Scene, check_trace_path, write_trace
+from engine.trace import Scene, write_trace
 from engine.warming import warm_up
 from kernels.spec import FLOAT32_NCHW, PreprocessSpec, TensorFormat
 
@@ -49,7 +50,7 @@ class Prepared:
 def execute(config: RunConfig, say: Callable[[str], None]) -> tuple[results.Report, Outcome, DataIndex]:
     """Run, write the results, and return them. Raises EngineError for what is wrong before the first image."""
     prepared = prepare(config, say)
-    with claimed(config.out, say):
+    with claimed(config.out, say) as claim:
         ceilings = [measure_ceiling(prepared)] if config.measure_ceiling else []
         with journal_of(prepared, say) as journal:
             outcome = _run(prepared, journal)
@@ -59,7 +60,9 @@ def execute(config: RunConfig, say: Callable[[str], None]) -> tuple[results.Repo
                 ceilings.append(measure_ceiling(prepared, outcome.opened.tensor_format))
             best = max(ceilings, default=None)
             report = results.make_report(prepared.config, prepared.index, prepared.model, outcome, best)
-            results.write(report, prepared.index, outcome)
+            claim.renew()
+            with named_by_user(config.out):
+                results.write(report, prepared.index, outcome)
             if config.trace is not None:
                 _write_trace(config.trace, report, outcome)
             if journal is not None and outcome.n_settled == outcome.n_positions:
@@ -96,7 +99,10 @@ def journal_of(prepared: Prepared, say: Callable[[str], None]) -> Iterator[Journ
         if journal.is_open:  # not complete: nobody discarded it
             with contextlib.suppress(ResourceError):  # a full disk ended the run: the file holds what it held before
                 journal.close()
-            say(f"not complete; make it so with: engine run --resume {config.out}")
+            if journal.is_there():
+                say(f"not complete; make it so with: engine run --resume {config.out}")
+            else:
+                say(f"not complete, and it cannot be resumed: the journal in {config.out} was removed during the run")
 
 
 def _run(prepared: Prepared, journal: Journal | None) -> Outcome:
@@ -124,7 +130,7 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
         index = index.first(config.limit)
     make_out_folder(config.out)
     if config.trace is not None:
-        check_trace_path(config.trace)
+        require_place("--trace", config.trace, "trace.json")
     n_workers, n_threads = divide_cores(config)
     check_needs(needs_of(config, index, n_workers))
     model = resolve_model(config.model, config.backend, target_of(config, spec))
@@ -217,16 +223,3 @@ def null_plan(plan: Plan, tensor: TensorFormat = FLOAT32_NCHW) -> Plan:
     """The same pipeline into a device that takes everything at once; nobody's scores."""
     job = replace(plan.device_job, model="", options={"tensor": (tensor.dtype, tensor.layout)})
     return replace(plan, backend="null", device_job=job, repeat=1, label_offset=0, is_scored=False)
-
-
-def make_out_folder(out: Path) -> None:
-    """The folder for results, made if need be; ConfigError or ResourceError where nothing can be written there."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".engine-probe"
-        probe.touch()
-        probe.unlink()
-    except FileExistsError:
-        raise ConfigError(f"--out {out} is a file: needed a folder") from None
-    except OSError as error:
-        raise ResourceError(f"--out {out} cannot be written: {error.strerror}") from error

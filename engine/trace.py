@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ConfigError, ResourceError
-from engine.files import atomic_write
+from engine.files import write_report
 from engine.messages import Done
 from engine.stages_filled import FilledSlot
 
@@ -69,21 +68,12 @@ class Scene:
     metadata: dict[str, Any]
 
 
-def check_trace_path(path: Path) -> None:
-    """ConfigError unless a file can be made there; before the run, not after it."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(f"--trace {path}: needed a file in a folder that exists, such as trace.json")
-
-
 def write_trace(path: Path, trace: Trace, scene: Scene) -> None:
     """The trace as JSON, compressed where the name ends in .gz. Raises ResourceError."""
     events = [*_names(trace, scene), *_slices(trace, scene), *_flows(trace, scene), *_counters(trace, scene)]
     document = {"displayTimeUnit": "ms", "otherData": {**scene.metadata, "is_cut": trace.is_cut}, "traceEvents": events}
     data = json.dumps(document, separators=(",", ":")).encode()
-    try:
-        atomic_write(path, gzip.compress(data, 5) if path.suffix == ".gz" else data)
-    except OSError as error:
-        raise ResourceError(f"--trace {path} cannot be written: {error.strerror}") from error
+    write_report(path, gzip.compress(data, 5) if path.suffix == ".gz" else data)
 
 
 def _names(trace: Trace, scene: Scene) -> Iterator[Event]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def cache_folder(instruction_set: str) -> str:
 
 def why_elsewhere(instruction_set: str) -> str | None:
     """One line where the folder that comes first cannot be written, so that the kernels are kept elsewhere."""
-    first, folder = _bases()[0], Path(cache_folder(instruction_set))
+    first, folder = next(_bases()), Path(cache_folder(instruction_set))
     if folder.parent == first:
         return None
     return f"compiled kernels cannot be kept in {first}: using {folder.parent} instead"
@@ -53,11 +54,13 @@ def sources_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def _bases() -> list[Path]:
-    named = [Path(os.environ[name]) for name in FOLDER_VARIABLES if os.environ.get(name)]
-    bases = [*named, Path(user_cache_dir("engine")) / "kernels"]
+def _bases() -> Iterator[Path]:
+    """Folders to try in turn; the temporary one is made only where it is asked for."""
+    yield from (Path(os.environ[name]) for name in FOLDER_VARIABLES if os.environ.get(name))
+    yield Path(user_cache_dir("engine")) / "kernels"
     temporary = Path(tempfile.gettempdir()) / f"engine-kernels-{os.getuid()}"
-    return [*bases, temporary] if _is_writable(temporary) else bases  # made with mode 700, or not used
+    if _is_writable(temporary):  # made with mode 700, or not used
+        yield temporary
 
 
 def _is_writable(folder: Path) -> bool:

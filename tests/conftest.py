@@ -18,9 +18,11 @@ import pytest
 from PIL import Image
 
 #: Runs append to the perf log in the user's data folder; those of the tests go elsewhere, child processes included.
-USER_DATA = tempfile.mkdtemp(prefix="engine-tests-data-")
-os.environ["XDG_DATA_HOME"] = USER_DATA
-atexit.register(shutil.rmtree, USER_DATA, ignore_errors=True)
+#: Some of these import this file, too, and end without an exit handler: the first process makes and removes the folder.
+OURS = "ENGINE_TESTS_DATA"
+if OURS not in os.environ:
+    os.environ[OURS] = os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="engine-tests-data-")
+    atexit.register(shutil.rmtree, os.environ[OURS], ignore_errors=True)
 
 #: What ends this process does so, whatever tests do: see `signals_as_at_the_start`.
 SIGNALS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

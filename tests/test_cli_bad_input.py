@@ -96,6 +96,16 @@ def test_a_folder_as_label_file(refuse: Refuse, data: DataSet) -> None:
     refuse(DATA, r"label file .* cannot be read: Is a directory", *words)
 
 
+def test_labels_that_are_no_file_have_no_end(refuse: Refuse, data: DataSet) -> None:
+    command = [word if word != data.labels else "/dev/zero" for word in sim(data)]
+    refuse(DATA, r"label file /dev/zero is no file: needed one line 'NAME CLASS' per image", *command)
+
+
+def test_labels_in_utf16_are_refused_by_that_name(refuse: Refuse, data: DataSet, tmp_path: Path) -> None:
+    command = with_labels(data, tmp_path, data.labels.read_text().encode("utf-16"))
+    refuse(DATA, r"labels\.txt is UTF-16 text, as Windows tools write it: save it as UTF-8", *command)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -401,5 +411,19 @@ def test_a_full_disk_behind_standard_output_is_said(data: DataSet, tmp_path: Pat
         )
     assert finished.returncode == RESOURCE
     assert finished.stderr.splitlines()[-1] == (
-        "engine: No space left on device while writing: make room or choose another --out"
+        "engine: standard output cannot be written (No space left on device): make room or send it elsewhere"
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check-data", "{data}", "--quarantine", "{tmp}/gone/list.txt"],
+        ["run", "--data", "{data}", "--no-labels", "--backend", "null", "--trace", "{tmp}"],
+    ],
+)
+def test_a_file_that_cannot_be_made_is_refused_before_the_work(
+    refuse: Refuse, data: DataSet, tmp_path: Path, words: list[str]
+) -> None:
+    named = [word.format(data=data.folder, tmp=tmp_path) for word in words]
+    refuse(CONFIG, rf"{words[-2]} {named[-1]}: needed a file in a folder that exists, such as ", *named)

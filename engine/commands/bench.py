@@ -63,13 +63,13 @@ def command(batch: str, json_path: Path | None, **options: Any) -> None:
     engine bench --model resnext101_32x8d_bs1.om --batch 1,4,8,16,32 --devices 0-3
     engine bench --backend sim --model fingerprint
     """
+    from engine.claim import make_out_folder
     from engine.config import choose_backend, parse_devices
     from engine.perflog.bench_entry import log_benches
     from engine.perflog.log import LogOptions
     from engine.presets import find_preset
     from engine.purebench_models import BenchRequest, old_tool_stem, parse_batches, plan_jobs
     from engine.purebench_report import remarks, table, write_json, write_pure_infer
-    from engine.run import make_out_folder
     from engine.warming import warm_up
 
     log = LogOptions("bench", options.pop("log_file"), not options.pop("no_log"), options.pop("label"))

@@ -74,7 +74,7 @@ def show(run: str, file: Path | None, is_json: bool) -> None:
 def export(form: str, output: Path | None, runs: str, file: Path | None) -> None:
     """Write the log for other tools: a CSV, github-action-benchmark's customBiggerIsBetter, or asv's results."""
     from engine.errors import PerfError
-    from engine.files import atomic_write
+    from engine.files import named_by_user, write_report
     from engine.perflog.export import FORMATS, csv_of, github_benchmark_of, write_asv
     from engine.perflog.log import read_log, select
     from engine.suggest import unknown
@@ -86,13 +86,15 @@ def export(form: str, output: Path | None, runs: str, file: Path | None) -> None
     if form == "asv":
         if output is None:
             raise PerfError("asv keeps results in a folder: give one with -o DIR")
-        say(f"{write_asv(entries, output)} runs in {output}")
+        with named_by_user(output):
+            n = write_asv(entries, output)
+        say(f"{n} runs in {output}")
         return
     text = csv_of(entries) if form == "csv" else github_benchmark_of(entries)
     if output is None:
         say(text.rstrip("\n"))
     else:
-        atomic_write(output, text.encode("utf-8", "surrogateescape"))
+        write_report(output, text.encode("utf-8", "surrogateescape"))
 
 
 @command.command(name="import")

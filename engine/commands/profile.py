@@ -40,7 +40,7 @@ def command(model: str, batch: int, against: int | None, out: Path, **options: A
     engine profile --model resnext101_32x8d_bs32.om --batch 32 --against 16
     engine profile --model resnet50.onnx --batch 8
     """
-    from engine.run import make_out_folder
+    from engine.claim import make_out_folder
 
     make_out_folder(out)
     profile = _profile(model, batch, out, options)

@@ -23,7 +23,7 @@ def command(source: Path, output: Path | None, form: str, against: Path | None, 
 
     SOURCE is the folder of a run or of a sweep, or a log. The page works offline.
     """
-    from engine.files import atomic_write
+    from engine.files import write_report
     from engine.report.html import html_of
     from engine.report.markdown import markdown_of
     from engine.report.source import page_of
@@ -36,5 +36,5 @@ def command(source: Path, output: Path | None, form: str, against: Path | None, 
         say(markdown_of(page))
         return
     path = output or Path("report.html")
-    atomic_write(path, html_of(page) if form == "html" else markdown_of(page).encode("utf-8", "replace"))
+    write_report(path, html_of(page) if form == "html" else markdown_of(page).encode("utf-8", "replace"))
     say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -12,13 +12,17 @@ from __future__ import annotations
 import codecs
 import csv
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import DataError
+from engine.files import amount
 from engine.labels.synsets import N_CLASSES, VALIDATION_NAME, WNID, canary_warning, class_of_devkit, class_of_synset
 
+#: Ten million lines have some hundred megabytes.
+MOST_BYTES = 1 << 30
 #: Classes are int32.
 MAX_CLASS_DIGITS = 9
 KAGGLE_HEADER = "ImageId,PredictionString"
@@ -68,11 +72,19 @@ def read_label_file(path: Path) -> LabelFile:
 
 def _lines(path: Path) -> Iterable[str]:
     try:
-        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        with path.open("rb") as file:
+            if not (stat.S_ISREG(mode := os.fstat(file.fileno()).st_mode) or stat.S_ISFIFO(mode)):
+                raise DataError(f"label file {path} is no file: needed one line 'NAME CLASS' per image")
+            content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise DataError(f"no label file {path}: needed one line 'NAME CLASS' per image") from None
     except OSError as error:
         raise DataError(f"label file {path} cannot be read: {error.strerror}") from error
+    if len(content) > MOST_BYTES:
+        raise DataError(f"label file {path} has more than {amount(MOST_BYTES)}: needed one line 'NAME CLASS' per image")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"label file {path} is UTF-16 text, as Windows tools write it: save it as UTF-8")
+    content = content.removeprefix(codecs.BOM_UTF8)
     # As bytes first: the names must be read as the folder's are, in whatever locale, and only newlines end a line.
     return map(os.fsdecode, content.splitlines())
 

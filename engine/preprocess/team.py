@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from engine import errors
 from engine.crew import describe_exit
 from engine.errors import EngineError, WorkerError
-from engine.forkserver import interrupts_ignored, start_fork_server
+from engine.forkserver import interrupts_held_back, start_fork_server
 from engine.pipeline import stopping_on_signals
 
 #: Samples that a worker is sent at once: the loop here costs little beside them, and a killed worker loses little.
@@ -105,7 +105,7 @@ class Team:
         process = self._context.Process(
             target=self._main, args=arguments, name=f"engine-preprocess-{number}", daemon=True
         )
-        with interrupts_ignored():
+        with interrupts_held_back():
             process.start()
         theirs.close()
         return Worker(number, process, ours)

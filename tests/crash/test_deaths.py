@@ -44,9 +44,15 @@ def test_a_killed_process_costs_no_sample(
 
 
 def test_a_killed_hub_leaves_nothing(small_data: DataSet, running: list[Running], tmp_path: Path) -> None:
-    """SIGKILL of the hub: no process after 5 s, nothing new in /dev/shm."""
+    """SIGKILL of the hub: no process after 5 s, nothing new in /dev/shm, no temporary folder."""
     before = set(os.listdir("/dev/shm"))
-    command = Running(tmp_path / "stderr.txt", *arguments(small_data, tmp_path, repeat=100_000, backend="null"))
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = Running(
+        tmp_path / "stderr.txt",
+        *arguments(small_data, tmp_path, repeat=100_000, backend="null"),
+        env=os.environ | {"TMPDIR": str(temporary)},
+    )
     running.append(command)
     command.wait_until_working()
     children = command.all_pids()
@@ -55,6 +61,7 @@ def test_a_killed_hub_leaves_nothing(small_data: DataSet, running: list[Running]
     _, alive = psutil.wait_procs([psutil.Process(pid) for pid in children if psutil.pid_exists(pid)], timeout=5)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     assert set(os.listdir("/dev/shm")) <= before
+    assert not os.listdir(temporary)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.heavy)])

@@ -125,8 +125,10 @@ def test_a_read_only_out_is_refused(small_data: DataSet, small_disk: Path) -> No
 
 
 def test_output_into_a_closed_pipe_or_nowhere_costs_nothing(small_data: DataSet, tmp_path: Path) -> None:
+    """A closed pipe, and then no standard input, output and error at all."""
+
     def closed() -> None:
-        os.close(1)
+        os.closerange(0, 3)
 
     reader, writer = os.pipe()
     os.close(reader)

@@ -211,6 +211,15 @@ def test_what_is_no_result_is_one_line(tmp_path: Path, content: str | None, mess
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.parametrize(("place", "why"), [("gone/page.html", "No such file or directory"), ("", "Is a directory")])
+def test_a_page_that_cannot_be_written_is_one_line(
+    sources: dict[str, Path], tmp_path: Path, place: str, why: str
+) -> None:
+    refused = run_engine("report", sources["run"], "-o", tmp_path / place)
+    assert refused.returncode == 6
+    assert refused.stderr == f"engine: {tmp_path / place} cannot be written: {why}: choose another place\n"
+
+
 def test_a_run_is_held_against_the_earlier_runs_of_its_options(tmp_path: Path) -> None:
     def logged(rate: float, **changes: Any) -> dict[str, Any]:
         return entry_of(entry(rate, devices=[{"name": "310"}], **changes), LogOptions("run"))
