@@ -78,7 +78,7 @@ class BareTally(TimedTally):
 
     def take_filled(self, decoder: Member, filled: Filled) -> FilledSlot:
         self.first_read_ns = self.first_read_ns or filled.began_ns
-        return FilledSlot(filled, np.frombuffer(filled.times, np.int64).reshape(-1, len(IMAGE_TIMES)), 0, 0)
+        return FilledSlot(filled, 0, 0)
 
     def take_done(self, feeder: Member, done: Done, slot: FilledSlot, rows: list[int], taken_up_ns: int) -> None:
         self.stages.n_ranked += len(rows)

@@ -22,6 +22,8 @@ from kernels.spec import TensorFormat
 RESTART, GONE = "restart", "gone"
 #: Columns of `Filled.times`.
 IMAGE_TIMES = ("read_began_ns", "read_ns", "decode_ns", "resample_ns")
+#: Bytes of one of its rows.
+IMAGE_TIMES_BYTES = 8 * len(IMAGE_TIMES)
 
 
 class Attach(NamedTuple):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from engine.messages import IMAGE_TIMES, IMAGE_TIMES_BYTES
+
 #: Buckets per factor of two: an image's latency is known to 1.1 %.
 PER_OCTAVE = 64
 #: 2**40 ns are 18 minutes; what is later is counted in the last bucket.
@@ -24,22 +26,25 @@ class Latencies:
 
     max_ns: int = 0
     _counts: I64 = field(default_factory=lambda: np.zeros(OCTAVES * PER_OCTAVE, np.int64))
-    _new: list[tuple[I64, int]] = field(default_factory=list)
+    _new: list[tuple[bytes, int]] = field(default_factory=list)
 
     @property
     def counts(self) -> I64:
         """(OCTAVES * PER_OCTAVE,) int64, images per bucket."""
         if self._new:
-            latencies_ns, self._new = np.concatenate([ended_ns - begun_ns for begun_ns, ended_ns in self._new]), []
+            begun_ns = np.frombuffer(b"".join(times for times, _ in self._new), np.int64)[:: len(IMAGE_TIMES)]
+            n_images = [len(times) // IMAGE_TIMES_BYTES for times, _ in self._new]
+            latencies_ns = np.repeat([ended_ns for _, ended_ns in self._new], n_images) - begun_ns
+            self._new = []
             buckets = (np.log2(np.maximum(latencies_ns, 1)) * PER_OCTAVE).astype(np.int64)
             last = len(self._counts) - 1
             self._counts += np.bincount(np.minimum(buckets, last), minlength=last + 1)
             self.max_ns = max(self.max_ns, int(latencies_ns.max(initial=0)))
         return self._counts
 
-    def add(self, begun_ns: I64, ended_ns: int) -> None:
-        """begun_ns : (n,) int64, one per image; kept as it is until it is counted"""
-        self._new.append((begun_ns, ended_ns))
+    def add(self, times: bytes, ended_ns: int) -> None:
+        """times : rows of `messages.IMAGE_TIMES`, one per image that was ranked then; kept until they are counted"""
+        self._new.append((times, ended_ns))
         if len(self._new) >= KEPT:
             _ = self.counts
 

@@ -7,11 +7,9 @@ from collections import Counter
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from engine.crew import Crew, Member
 from engine.ledger import Ledger
-from engine.messages import IMAGE_TIMES, Done, Filled
+from engine.messages import Done, Filled
 from engine.stages_filled import FilledSlot
 from engine.stages_latency import Latencies
 from engine.stages_processes import Processes, ThreadSums
@@ -162,11 +160,10 @@ class RunTally:
 
     def take_filled(self, decoder: Member, filled: Filled) -> FilledSlot:
         """A decoder filled a slot."""
-        times = np.frombuffer(filled.times, np.int64).reshape(-1, len(IMAGE_TIMES))
-        slot = FilledSlot(filled, times, self._fill_sent_ns.pop(filled.slot), decoder.process.pid or 0)
+        slot = FilledSlot(filled, self._fill_sent_ns.pop(filled.slot), decoder.process.pid or 0)
         self.first_read_ns = min(self.first_read_ns or filled.began_ns, filled.began_ns)
         stages, (read, decode, resample) = self.stages, filled.sums
-        stages.n_decoded += len(times)
+        stages.n_decoded += slot.n_images
         stages.read_ns += read
         stages.decode_ns += decode
         stages.resample_ns += resample
@@ -196,7 +193,8 @@ class RunTally:
         stages.result_wait_ns += taken_up_ns - done.done_ns
         stages.rank_ns += now_ns - taken_up_ns
         self._slots_changed(now_ns)
-        self.latencies.add(slot.times[:, 0] if len(rows) == len(slot.times) else slot.times[rows, 0], now_ns)
+        times = slot.message.times if len(rows) == slot.n_images else slot.times[rows].tobytes()
+        self.latencies.add(times, now_ns)
         self.series.add_images(now_ns, len(rows))
         lane = self._lanes[done.device] = self.processes.thread(feeder, done.device, done.submitted_ns)
         lane.take(done.spent, self.began_ns)

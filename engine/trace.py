@@ -55,7 +55,7 @@ class Trace:
         self.is_cut = self.n_images >= MOST_IMAGES
         if not self.is_cut:
             self.slots.append(slot)
-            self.n_images += len(slot.filled.times)
+            self.n_images += slot.filled.n_images
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _slices(trace: Trace, scene: Scene) -> Iterator[Event]:
     ended_ns: dict[tuple[int, int], int] = {}
     for trip, slot in enumerate(trace.slots):
         filled, done = slot.filled, slot.done
-        number, args = filled.message.slot, {"slot": filled.message.slot, "trip": trip, "images": len(filled.times)}
+        number, args = filled.message.slot, {"slot": filled.message.slot, "trip": trip, "images": filled.n_images}
 
         def at(pid: int, tid: int, name: str, span: tuple[int, int], args: dict[str, int] = args) -> Event:
             begin_ns, end_ns = span

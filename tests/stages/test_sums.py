@@ -7,10 +7,12 @@ import threading
 import time
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.messages import IMAGE_TIMES
 from engine.stages_latency import PER_OCTAVE, Latencies
 from engine.stages_processes import ThreadSums, Usage
 from engine.stages_series import FIRST_INTERVAL_NS, MOST_INTERVALS, Series
@@ -19,12 +21,19 @@ MS = 1_000_000
 ENDED_NS = 1 << 50
 
 
+def times_of(latencies_ns: npt.NDArray[np.int64]) -> bytes:
+    """As a decoder tells them of images that were ranked at ENDED_NS."""
+    times = np.full((len(latencies_ns), len(IMAGE_TIMES)), 77, np.int64)
+    times[:, 0] = ENDED_NS - latencies_ns
+    return times.tobytes()
+
+
 @given(st.lists(st.integers(1, 2**39), min_size=1, max_size=200), st.sampled_from([1, 50, 90, 99, 100]))
 def test_percentiles_are_those_of_the_sorted_latencies_to_one_bucket(latencies: list[int], percent: int) -> None:
     histogram = Latencies()
     for part in np.array_split(np.array(latencies, np.int64), 3):
         if len(part):
-            histogram.add(ENDED_NS - part, ENDED_NS)
+            histogram.add(times_of(part), ENDED_NS)
     exact = sorted(latencies)[max(1, -(-len(latencies) * percent // 100)) - 1]
     assert histogram.percentile_ns(percent) == pytest.approx(exact, rel=2 ** (1 / PER_OCTAVE) - 1, abs=1)
     assert histogram.max_ns == max(latencies)
@@ -34,15 +43,15 @@ def test_percentiles_are_those_of_the_sorted_latencies_to_one_bucket(latencies: 
 def test_latencies_since_a_mark_are_those_added_after_it(latencies: list[int], n_before: int) -> None:
     before, whole, after = Latencies(), Latencies(), Latencies()
     for at, latency in enumerate(latencies):
-        one = np.array([latency], np.int64)
-        whole.add(ENDED_NS - one, ENDED_NS)
-        (before if at < n_before else after).add(ENDED_NS - one, ENDED_NS)
+        one = times_of(np.array([latency], np.int64))
+        whole.add(one, ENDED_NS)
+        (before if at < n_before else after).add(one, ENDED_NS)
     assert (whole.since(before).counts == after.counts).all()
 
 
 def test_the_histogram_counts_every_image_between_its_edges() -> None:
     histogram = Latencies()
-    histogram.add(ENDED_NS - np.array([1000, 1500, 4000], np.int64), ENDED_NS)
+    histogram.add(times_of(np.array([1000, 1500, 4000], np.int64)), ENDED_NS)
     edges, counts = histogram.histogram(8)
     assert len(edges) == len(counts) + 1
     assert sum(counts) == 3
