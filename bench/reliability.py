@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.commands import finished
 from bench.fuzz import damaged_files
+from bench.mutants import judge
 from engine.host import cpu_model, n_cores
 
 ROOT = Path(__file__).parents[1]
@@ -164,24 +163,25 @@ def run_ledger(_: argparse.Namespace) -> Figures:
 def run_mutants(options: argparse.Namespace) -> Figures:
     """Damaged JPEGs through the whole engine, then every prediction against Pillow and NumPy."""
     with tempfile.TemporaryDirectory(prefix="engine-mutants-") as folder:
-        root = Path(folder)
-        (root / "val").mkdir()
-        with (root / "labels.txt").open("w") as labels:
-            for i, data in enumerate(damaged_files(N_MUTANTS, options.seed)):
-                (root / "val" / f"m{i}.JPEG").write_bytes(data)
-                labels.write(f"m{i}.JPEG {i % 1000}\n")
-        sizes = ["--data", root / "val", "--labels", root / "labels.txt", "--backend", "sim", "--model", "fingerprint"]
-        more = ["--max-failed-percent", "100", "--no-log", "--out", root / "out"]
-        code, _ = finished("run", *sizes, *more)
-        if code:
-            raise SystemExit(f"the run over {N_MUTANTS} damaged images ended with {code}")
-        dataset = json.loads((root / "out" / "run.json").read_text())["dataset"]
-        verified, said = finished("verify", root / "out")
-    identical = re.search(r"(\d+) of (\d+) predictions identical", said)
+        found, complaints = judge(damaged_files(N_MUTANTS, options.seed), Path(folder))
     return {
-        "what": f"{N_MUTANTS} damaged JPEGs (seed {options.seed}) through `engine run`, then `engine verify`",
-        "found": f"exit code 0; {dataset['n_scored']} scored + {dataset['n_failed']} FAILED of {dataset['n_samples']}; "
-        f"{identical[0] if identical else said}; exit code of verify {verified}",
+        "what": f"{N_MUTANTS} damaged JPEGs (seed {options.seed}) through `engine run`, `check-data` and `verify`",
+        "found": f"{found['scored']} scored + {found['failed']} FAILED of {found['files']}; check-data: "
+        f"{found['check-data differs']} differ; {found['identical']} predictions identical; "
+        f"{len(complaints)} not as it should be",
+    }
+
+
+def run_fuzz(options: argparse.Namespace) -> Figures:
+    """Damaged images of every kind for ten minutes through `engine run`, `check-data` and `verify`."""
+    parts = summaries("fuzz", "bench.mutants", ["--seed", options.seed], options)
+    found, minutes = total_of(parts), sum(part["minutes"] for part in parts)
+    return {
+        "what": "`bench.mutants`: rounds of damaged images of every kind through `engine run`, `check-data` and "
+        "`verify`",
+        "found": f"{found['files']} files in {minutes:.0f} minutes: {found['scored']} scored + {found['failed']} "
+        f"FAILED, {found['ended a process']} of them ended their process; check-data: {found['check-data differs']} "
+        f"differ; {found['identical']} predictions identical; {found['complaints']} not as it should be",
     }
 
 
@@ -207,6 +207,7 @@ CHECKS = {
     "chaos": run_chaos,
     "resumes": run_resumes,
     "mutants": run_mutants,
+    "fuzz": run_fuzz,
     "soak": run_soak,
     "index": run_index,
     "tests": run_tests,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from engine.errors import MismatchError
 from engine.files import atomic_write
 from engine.leftovers import DUMPS
 from engine.models import sha256_of
-from engine.results import write_predictions
+from engine.predictions_csv import read_rows, write_predictions
 
 
 def score_step(job: Certification, batch: int, run: Result) -> Result:
@@ -59,10 +58,8 @@ def score_step(job: Certification, batch: int, run: Result) -> Result:
 
 def scored_labels(predictions: Path) -> dict[str, int]:
     """{image: class} of the images that were scored: a failed one has no dump, and counts as wrong in the run."""
-    with predictions.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return {
-            row["sample"]: int(row["label"]) for row in csv.DictReader(file) if not row["status"].startswith("FAILED")
-        }
+    rows = read_rows(predictions)
+    return {row["sample"]: int(row["label"]) for row in rows if not row["status"].startswith("FAILED")}
 
 
 def compare_step(job: Certification, exported: Result, runs: Mapping[int, Result]) -> Result:

@@ -59,6 +59,7 @@ class Collector:
     predictions: Predictions
     n_top1: int = 0  # over all passes, for the progress line
     n_inconsistent: int = 0  # results of a later pass that differ from the first one's
+    first_difference: tuple[int, str] | None = None  # of these: the sample, and what it was later
 
     @classmethod
     def of(cls, labels: I32) -> Collector:
@@ -87,7 +88,7 @@ class Collector:
     def fail(self, sample: int, reason: str) -> None:
         """The sample could not be decoded."""
         if self.predictions.states[sample] not in (PENDING, FAILED):
-            self.n_inconsistent += 1
+            self._differs(sample, f"it failed in a later pass: {reason}")
             return
         self.predictions.states[sample] = FAILED
         self.predictions.reasons[sample] = reason
@@ -97,4 +98,11 @@ class Collector:
             return
         kept, seen = self.predictions, samples[again]
         differs = (kept.ranks[seen] != ranks[again]) | (kept.top_ids[seen] != top_ids[again]).any(axis=1)
-        self.n_inconsistent += int(np.count_nonzero(differs))
+        for sample, rank in zip(seen[differs].tolist(), ranks[again][differs].tolist(), strict=True):
+            self._differs(
+                sample, f"its rank was {kept.ranks[sample] or 'none'} at first and {rank or 'none'} in a later pass"
+            )
+
+    def _differs(self, sample: int, how: str) -> None:
+        self.n_inconsistent += 1
+        self.first_difference = self.first_difference or (sample, how)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine import __version__, host, stages
 from engine.accuracy.guide import guide_document
-from engine.collector import FAILED, NAN, PENDING, TOP, Predictions
+from engine.collector import FAILED, NAN, TOP, Predictions
 from engine.config import PUBLISH_IMAGES, PUBLISH_SECONDS, RunConfig
 from engine.errors import ChipLostError, MismatchError, TooManyFailures
-from engine.files import atomic_path, atomic_write
+from engine.files import atomic_write
 from engine.index import DataIndex
 from engine.layout import default_n_slots, smallest_slot
 from engine.leftovers import remove_dumps, remove_results
@@ -26,6 +24,7 @@ from engine.models import Model, is_computed_here
 from engine.names import parts_of, sample_key
 from engine.perflog import fingerprint
 from engine.pipeline import Outcome
+from engine.predictions_csv import PREDICTIONS, write_predictions
 from engine.stages_sums import NS_PER_MS
 from engine.tally import ChipTally
 from engine.terminal import printable
@@ -33,7 +32,6 @@ from engine.verdict import verdict_of
 from engine.verdict_facts import Setting
 
 SCHEMA_VERSION = 1
-CSV_COLUMNS = ("sample", "label", "rank", "top5_ids", "top5_logits", "status")
 
 
 @dataclass(frozen=True)
@@ -58,13 +56,16 @@ class Report:
                 f"{dataset['n_scored']} scored + {dataset['n_failed']} failed of {dataset['n_samples']} samples"
             )
         if dataset["n_inconsistent"]:
-            raise MismatchError(f"{dataset['n_inconsistent']} results of later passes differ from the first pass")
+            which = f", the first: {dataset['first_difference']}" if dataset["first_difference"] else ""
+            raise MismatchError(
+                f"{dataset['n_inconsistent']} results of later passes differ from the first pass{which}"
+            )
         percent = 100 * dataset["n_failed_images"] / dataset["n_images"]
         if percent > self.config.max_failed_percent:
             raise TooManyFailures(
                 f"{dataset['n_failed_images']} of {dataset['n_images']} images failed ({percent:.2f} %), "
                 f"more than --max-failed-percent {self.config.max_failed_percent:g}: "
-                f"see status in {self.config.out / 'predictions.csv'}"
+                f"see status in {self.config.out / PREDICTIONS}"
             )
         if lost:
             names = " and ".join(f"chip {device['device']} was lost {device['lost']}" for device in lost)
@@ -110,6 +111,7 @@ def make_report(
             "n_failed_images": n_failed_images,
             "n_nan_images": int(np.count_nonzero(predictions.states == NAN)),
             "n_inconsistent": outcome.collector.n_inconsistent,
+            "first_difference": _first_difference(index, outcome),
         },
         "accuracy": _accuracy(predictions, len(index)) if has_accuracy else None,
         "accuracy_of_scored": _accuracy(predictions, len(index) - n_failed_images) if has_accuracy else None,
@@ -139,7 +141,7 @@ def write(report: Report, index: DataIndex, outcome: Outcome) -> None:
     if config.dump is None:
         remove_dumps(out)
     predictions = outcome.collector.predictions
-    write_predictions(out / "predictions.csv", index, predictions)
+    write_predictions(out / PREDICTIONS, index, predictions)
     if report.accuracy is not None:
         guide = guide_result(predictions, outcome.opened.n_classes)
         atomic_write(out / "result.json", json.dumps(guide).encode())
@@ -148,31 +150,6 @@ def write(report: Report, index: DataIndex, outcome: Outcome) -> None:
             name = f"perf_vision_batchsize_{outcome.opened.batch}_device_{number}.txt"
             atomic_write(out / name, perf_lines(chip, outcome.tally.first_read_ns).encode())
     atomic_write(out / "run.json", (json.dumps(report.document, indent=2) + "\n").encode())
-
-
-def write_predictions(path: Path, index: DataIndex, predictions: Predictions) -> None:
-    """One row per image in sample order; columns `CSV_COLUMNS`, five values separated by blanks.
-
-    Label and rank are empty in a run without labels.
-    """
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
-        writer.writerows(_rows(index, predictions))
-
-
-def _rows(index: DataIndex, predictions: Predictions) -> Iterator[tuple[object, ...]]:
-    for sample in range(len(index)):
-        state = predictions.states[sample]
-        has_scores = state not in (FAILED, PENDING)
-        ids = " ".join(map(str, predictions.top_ids[sample].tolist())) if has_scores else ""
-        logits = " ".join(f"{value:.9g}" for value in predictions.top_logits[sample].tolist()) if has_scores else ""
-        rank = str(predictions.ranks[sample]) if predictions.ranks[sample] > 0 else ""
-        label = str(index.labels[sample]) if index.is_labelled else ""
-        yield index.names.name(sample), label, rank, ids, logits, _status(predictions, sample)
 
 
 def predictions_sha256(index: DataIndex, predictions: Predictions) -> str:
@@ -231,11 +208,11 @@ def _rate(count: int, ms: float) -> float:
     return count * 1e3 / ms if ms > 0 else 0.0
 
 
-def _status(predictions: Predictions, sample: int) -> str:
-    state = predictions.states[sample]
-    if state == FAILED:
-        return f"FAILED: {predictions.reasons[sample]}"
-    return {PENDING: "PENDING", NAN: "NAN"}.get(int(state), "SCORED")
+def _first_difference(index: DataIndex, outcome: Outcome) -> str | None:
+    if outcome.collector.first_difference is None:
+        return None
+    sample, how = outcome.collector.first_difference
+    return printable(f"{index.names.name(sample)}: {how}")
 
 
 def _accuracy(predictions: Predictions, n: int) -> dict[str, float]:

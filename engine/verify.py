@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from engine.errors import ConfigError, DataError, MismatchError
 from engine.index import DataIndex, read_index
 from engine.models import FINGERPRINT, Target, resolve_model, simulated_soc
+from engine.predictions_csv import PREDICTIONS, read_rows
 from engine.presets import find_preset
 from engine.sources.slow import slow_tensor
 from kernels import reference
@@ -136,13 +136,9 @@ def _read_document(result: Path) -> dict[str, Any]:
 
 
 def _read_predictions(result: Path, index: DataIndex) -> list[Row]:
-    path = result / "predictions.csv"
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    names = [row["sample"] for row in rows]
+    path = result / PREDICTIONS
+    rows = read_rows(path)
+    names = [row.get("sample") for row in rows]
     if names != [index.names.name(sample) for sample in range(len(index))]:
         raise DataError(f"{path} lists {len(names)} samples that are not the {len(index)} images of {index.names.root}")
     return [Row(row["rank"], row["top5_ids"]) for row in rows]

@@ -186,6 +186,13 @@ def test_no_command_shows_the_help() -> None:
     assert {"demo", "run", "verify"} <= set(result.output.split())
 
 
+def test_every_help_fits_eighty_columns() -> None:
+    for words in ([], *([name] for name in cli.COMMANDS)):
+        shown = CliRunner().invoke(cli.cli, [*words, "--help"], terminal_width=80, max_content_width=80)
+        assert shown.exit_code == 0, words
+        assert max(map(len, shown.output.splitlines())) <= 80, words
+
+
 def test_the_help_of_run_has_every_option_once_in_a_section() -> None:
     run = cli.cli.get_command(click.Context(cli.cli), "run")
     assert run is not None

@@ -11,6 +11,7 @@ import pytest
 
 from engine.checkdata import CheckRequest, check_data
 from engine.errors import TooManyFailures
+from engine.predictions_csv import read_rows
 from engine.terminal import printable, shown
 from tests.conftest import DataSet, run_engine
 
@@ -57,3 +58,14 @@ def test_what_is_shown_keeps_lines_and_letters_that_the_stream_has() -> None:
     latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     assert shown("é\n日\t\x9b\udcfe\r", latin) == "é\n\\u65e5\t\\x9b\\xfe\\r"
     assert printable("a\nb\tc\ud800") == r"a\nb\tc\ud800"
+
+
+def test_predictions_are_read_with_the_names_that_the_folder_has_in_any_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "日.JPEG".encode() + b"\xff"
+    (tmp_path / "predictions.csv").write_bytes(b"sample,rank\n" + name + b",1\n")
+    for encoding in ("utf-8", "ascii"):
+        monkeypatch.setattr("sys.getfilesystemencoding", lambda encoding=encoding: encoding)
+        rows = read_rows(tmp_path / "predictions.csv")
+        assert rows == [{"sample": name.decode(encoding, "surrogateescape"), "rank": "1"}]

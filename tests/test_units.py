@@ -201,7 +201,17 @@ def test_nan_is_wrong_and_told_and_a_later_pass_that_differs_is_counted() -> Non
     assert collector.n_inconsistent == 0
     collector.score(logits[[2]], np.array([0]))
     assert collector.n_inconsistent == 1
+    assert collector.first_difference == (0, "its rank was 1 at first and 3 in a later pass")
     assert collector.predictions.n_in_top(1) == 1
+
+
+def test_an_image_that_fails_in_a_later_pass_is_told_with_its_reason() -> None:
+    collector = Collector.of(np.zeros(2, np.int32))
+    collector.score(np.array([[2, 1, 0], [2, 1, 0]], np.float32), np.array([0, 1]))
+    collector.fail(1, "cannot be read: No such file or directory")
+    collector.fail(0, "cannot be read: No such file or directory")
+    assert collector.n_inconsistent == 2
+    assert collector.first_difference == (1, "it failed in a later pass: cannot be read: No such file or directory")
 
 
 def test_without_a_label_a_row_has_classes_and_no_rank_and_a_nan_still_shows() -> None:

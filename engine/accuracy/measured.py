@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from engine.accuracy.guide import TITLE
 from engine.errors import DataError
 from engine.names import sample_key
+from engine.predictions_csv import read_rows
 
 I32 = npt.NDArray[np.int32]
 
@@ -82,13 +82,7 @@ def _require_whole(path: Path, n: int) -> None:
 
 def read_predictions(path: Path) -> Images:
     """A predictions.csv; DataError names the line that is none, and an interrupted run."""
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except csv.Error as error:
-        raise DataError(f"{path} is no predictions.csv: {error}") from error
+    rows = read_rows(path)
     if not rows:
         raise DataError(f"no predictions in {path}: {NEEDED}")
     n = len(rows)

@@ -138,7 +138,7 @@ def command(ctx: click.Context, /, config_file: Path | None, resume_dir: Path | 
 
     \b
     engine run --data val --labels val_label.txt --backend onnxruntime
-    engine run --data val --labels val_label.txt --model resnext101_bs16.om --devices 0-3
+    engine run --data val --labels val_label.txt --model a_bs16.om --devices 0-3
     engine run --resume result
     """
     from engine.perflog.log import LogOptions

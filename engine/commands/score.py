@@ -53,7 +53,7 @@ def command(dump: Path, labels: Path, out: Path, predictions: Path | None, **opt
 
     from engine.accuracy.score import ScoreOptions, score_dumps
     from engine.files import named_by_user, write_report
-    from engine.results import write_predictions
+    from engine.predictions_csv import write_predictions
 
     score = score_dumps(
         dump,
