@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.claim import make_out_folder
 from engine.errors import PerfError
-from engine.files import atomic_write
+from engine.files import atomic_write, named_by_user
 from engine.perflog.children import ChildRun, run_child
 from engine.perflog.toml import options_of, toml_of
 from engine.sweep.analysis import Finding, analyse, csv_of, text_of
@@ -69,10 +70,17 @@ def run_sweep(job: SweepJob, say: Callable[[str], None], measure: Measure | None
     store = TrialStore(job.out, job.definition(), job.is_resumed)
     try:
         progress = Driver(job.plan, store, measure or measure_run(job.arguments)).sweep(search)
+    except KeyboardInterrupt:
+        say(f"what was measured is in {job.out}: go on with the same command and --resume")
+        raise
     finally:
         store.close()
     finding = analyse(progress.trials)
-    write(job.out, progress.trials, finding)
+    if not job.out.exists():
+        make_out_folder(job.out)
+        say(f"--out {job.out} was removed or renamed during the sweep: it is made again, and the results go there")
+    with named_by_user(job.out):
+        write(job.out, progress.trials, finding)
     say(text_of(finding, job.plan.objective))
     for line in endings(job, progress, finding):
         say(line)

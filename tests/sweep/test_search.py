@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -106,6 +107,26 @@ def test_a_killed_and_resumed_sweep_ends_with_the_same_table(tmp_path: Path, str
         run_sweep(job_in(out, strategy, is_resumed=True), silent, counted)
         assert (out / "sweep.csv").read_text() == expected
         assert len(calls) == n_runs - n
+
+
+def test_a_sweep_whose_folder_is_removed_or_that_is_interrupted_says_what_to_do(tmp_path: Path) -> None:
+    out, said = tmp_path / "sweep", list[str]()
+    measure = measure_on(SCENARIOS[0])
+
+    def removed(params: Params, should_stop: Callable[[], bool] | None) -> Mapping[str, Any]:
+        shutil.rmtree(out, ignore_errors=True)
+        return measure(params, should_stop)
+
+    def interrupted(params: Params, should_stop: Callable[[], bool] | None) -> Mapping[str, Any]:
+        raise KeyboardInterrupt
+
+    run_sweep(job_in(out, "grid"), said.append, removed)
+    assert said[0] == f"--out {out} was removed or renamed during the sweep: it is made again, and the results go there"
+    assert (out / "best.toml").is_file()
+    said.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(job_in(out, "grid"), said.append, interrupted)
+    assert said == [f"what was measured is in {out}: go on with the same command and --resume"]
 
 
 def test_an_earlier_sweep_is_never_mixed_with_another_one(tmp_path: Path) -> None:
