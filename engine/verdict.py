@@ -51,11 +51,9 @@ class Verdict:
 def judge(facts: Facts) -> Verdict:
     """The first rule that holds."""
     if facts.window.stages.n_slots < FEWEST_SLOTS or not facts.chips:
-        return Verdict(
-            "no verdict",
-            f"only {facts.window.stages.n_slots} slots between warm-up and drain",
-            RUN_LONGER,
-        )
+        n_slots = facts.window.stages.n_slots
+        slots = "slot" if n_slots == 1 else "slots"
+        return Verdict("no verdict", f"only {n_slots} {slots} between warm-up and drain", RUN_LONGER)
     rules = (_chips, _copies, _hub, _numerics, _decoders, _feeder, _window, _slots)
     return next((verdict for rule in rules if (verdict := rule(facts)) is not None), _busiest(facts))
 

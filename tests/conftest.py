@@ -82,6 +82,12 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
 
 
 @pytest.fixture(scope="session")
+def ten_images(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    """Ten images, classes 0, 7 .. 63."""
+    return make_data_set(tmp_path_factory.mktemp("ten"), 10)
+
+
+@pytest.fixture(scope="session")
 def imagenet_sample() -> DataSet:
     """Real ImageNet JPEGs, where they are at hand."""
     default = Path(__file__).parents[2] / "shared" / "data" / "imagenet-sample"
@@ -101,3 +107,8 @@ def run_engine(*arguments: object, **options: object) -> subprocess.CompletedPro
     return subprocess.run(  # type: ignore[call-overload,no-any-return]
         engine_command(*arguments), capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False, **options
     )
+
+
+def sim(data: DataSet, *more: object) -> list[object]:
+    """A good command on the simulator, with more options."""
+    return ["run", "--data", data.folder, "--labels", data.labels, "--backend", "sim", "--model", "fingerprint", *more]

@@ -223,8 +223,9 @@ def _chips(document: Mapping[str, Any]) -> Figure | None:
 
 
 def _latency(document: Mapping[str, Any]) -> Figure | None:
-    histogram = lookup(document, "steady.latency_ms.histogram") or lookup(document, "latency_ms.histogram")
-    latency = lookup(document, "steady.latency_ms") or document.get("latency_ms")
+    steady = lookup(document, "steady.latency_ms")
+    latency = steady or document.get("latency_ms")
+    histogram = latency.get("histogram") if isinstance(latency, Mapping) else None
     if not isinstance(histogram, Mapping) or not isinstance(latency, Mapping) or not histogram.get("counts"):
         return None
     edges, counts = histogram["edges_ms"], histogram["counts"]
@@ -248,7 +249,8 @@ def _latency(document: Mapping[str, Any]) -> Figure | None:
     }  # fmt: skip
     widths = [b - a for a, b in pairwise(edges)]
     trace = plots.bars(middles, counts, "images", plots.PURPLE, width=widths[: len(counts)])
-    alt = "Latency of an image: " + ", ".join(f"{name} {value:,.0f} ms" for name, value in quantiles) + "."
+    when = "in the steady state" if steady else "in the whole run"
+    alt = f"Latency of an image {when}: " + ", ".join(f"{name} {value:,.0f} ms" for name, value in quantiles) + "."
     table = Table("Latency", ("quantile", "ms"), quantiles)
     return plots.figure("latency", "Latency from first byte to rank", alt, [trace], layout, table)
 
