@@ -64,6 +64,11 @@ def test_a_file_instead_of_a_folder(refuse: Refuse, data: DataSet) -> None:
     refuse(DATA, r"val_label\.txt is a file: --data needs a folder", "run", "--data", data.labels, "--backend", "sim")
 
 
+@pytest.mark.parametrize("words", ["run --data", "check-data", "report", "verify", "compare", "perf log --log", "info"])
+def test_a_name_that_no_file_can_have(refuse: Refuse, words: str) -> None:
+    refuse(CONFIG, rf"Invalid value for .*: {'y' * 100}\.\.\.: File name too long", *words.split(), "y" * 300)
+
+
 def test_an_empty_folder(refuse: Refuse, tmp_path: Path) -> None:
     refuse(DATA, r"no images in .*: needed files ending in .*\.jpeg", "run", "--data", tmp_path, "--backend", "sim")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from engine.commands.options import PATH
+from engine.commands.options import PATH, ReachablePath
 from engine.terminal import say, warn
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path())
+@click.argument("folder", metavar="DIR", type=ReachablePath())
 @click.argument("info", metavar="INFO", type=PATH)
 @click.option("--width", default=224, show_default=True, type=click.IntRange(1), help="Width of the tensors.")
 @click.option("--height", default=224, show_default=True, type=click.IntRange(1), help="Height of the tensors.")

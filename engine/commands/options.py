@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -9,7 +11,28 @@ from typing import Any
 
 import click
 
-PATH = click.Path(path_type=Path)
+#: What no path can be asked about, whatever is to be done there; `Path.exists` raises it.
+UNREACHABLE = (errno.EACCES, errno.ENAMETOOLONG)
+#: Characters of a path that a message shows.
+MOST_SHOWN = 100
+
+
+class ReachablePath(click.Path):
+    """A path, there or not, that may at least be looked for."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A usage error where the name is too long or a folder on the way is closed to this user."""
+        try:
+            os.stat(value)
+        except OSError as error:
+            if error.errno in UNREACHABLE:
+                name = os.fsdecode(value)
+                short = name if len(name) <= MOST_SHOWN else f"{name[:MOST_SHOWN]}..."
+                self.fail(f"{short}: {error.strerror}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = ReachablePath(path_type=Path)
 EXIF_ROTATE = click.option(
     "--exif-rotate", is_flag=True, help="Turn images upright as EXIF says. Not what the guide does."
 )
