@@ -43,7 +43,9 @@ Written by `python -m bench.reliability`; the figures are those of the last run 
 | an image that kills, hangs or bloats its decoder, or meets a defect of it | handed out alone, then FAILED by name |
 | a process that dies again and again | more than one death per eight images done, 8 (feeders: 4) ahead: code 7 |
 | a closed terminal, a service manager's stop | as Ctrl-C: drained, written, resumable; a second one ends at once |
-| nothing is left behind | nameless shared memory, locks that end with their process, files written aside and renamed |
+| a signal at any moment, also while processes start, is obeyed | held back for the start of a child, then handed on |
+| nothing is left behind | nameless memory and sockets, locks that end with their process, files renamed into place |
+| an `--out` that is removed or renamed during a run | is made again and gets the results; that is said |
 | two runs of the same write the same files | but for the fields `MEASURED` in tests/crash/test_determinism.py |
 | too little memory, disk or descriptors | refused beforehand with need, have and the option to lower (exit code 6) |
 
