@@ -56,6 +56,9 @@ def _ensure_running() -> None:
     Python asks it by the socket's path. Descriptors of its folder and of itself serve as well, by their paths in /proc,
     which are also short where the temporary folder's is too long for a socket.
     """
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None and _is_there(pid):
+        return  # a temporary folder that is full meanwhile costs no restart of ours
     server, config = forkserver._forkserver, multiprocessing.process.current_process()._config  # type: ignore[attr-defined]
     folder_before, address_before = config.get("tempdir"), getattr(server, "_forkserver_address", None)
     with tempfile.TemporaryDirectory(prefix="engine-forkserver-") as folder, opened_folder(folder) as folder_fd:
@@ -116,8 +119,12 @@ def _kill_if_stopped(pid: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         deadline_s = time.monotonic() + GONE_WITHIN_S  # until then Python takes it for alive, and asks it in vain
-        while process_state(pid).letter not in "Z?" and time.monotonic() < deadline_s:
+        while _is_there(pid) and time.monotonic() < deadline_s:
             time.sleep(0.001)
+
+
+def _is_there(pid: int) -> bool:
+    return process_state(pid).letter not in "Z?"
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from bench.running import Running
-from engine.forkserver import interrupts_held_back
+from engine.forkserver import helper_pids, interrupts_held_back, start_fork_server
 from tests.conftest import DataSet
 from tests.crash.conftest import arguments
 
@@ -55,3 +55,20 @@ def command_line(pid: int) -> str:
     with contextlib.suppress(psutil.NoSuchProcess):
         return " ".join(psutil.Process(pid).cmdline())
     return ""
+
+
+def test_a_fork_server_that_was_killed_is_replaced_and_leaves_no_descriptor_and_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a temporary folder whose path is longer than a socket's may be."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    start_fork_server()
+    first, n_descriptors = helper_pids()[0], len(os.listdir("/proc/self/fd"))
+    os.kill(first, signal.SIGKILL)
+    os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)  # Python is to see its end itself
+    start_fork_server()
+    assert helper_pids()[0] != first
+    assert len(os.listdir("/proc/self/fd")) == n_descriptors
+    assert not os.listdir(folder)
