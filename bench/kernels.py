@@ -28,7 +28,7 @@ from numba.core import cgutils
 from PIL import Image
 
 from bench.guide import SPEC
-from kernels.fingerprint import fingerprint_hash
+from kernels.fingerprint import fingerprint_hash, fingerprint_logits, logits_of_copies
 from kernels.host import HostPath
 from kernels.isa import INSTRUCTION_SET, available
 from kernels.jit import njit
@@ -37,6 +37,7 @@ from kernels.jpeg.frame import HEIGHT, WIDTH
 from kernels.rank import rank_rows
 from kernels.resample import Resampler, whole
 from kernels.simd import I64, U64, call, const, const64, load, vec, vector_op
+from kernels.stream import stream_copy
 
 _REPEATS = 30
 _TENSOR_WORDS = 75_264
@@ -119,12 +120,44 @@ def cases() -> dict[str, tuple[Callable[[], Any], float, str]]:
         result[f"rank, {place}"] = partial(rank_rows, logits, labels, *outs), logits.nbytes, "byte"
         logit_words = logits.reshape(-1).view(np.uint64)
         result[f"its ceiling: sum of logits, {place}"] = partial(sum_words, logit_words), logits.nbytes, "byte"
+    result.update(copies())
     result["rank's peer: np.argsort, L2"] = (
         partial(np.argsort, np.random.default_rng(0).normal(size=(256, 1000)).astype(np.float32)),
         1_024_000,
         "byte",
     )
     return result
+
+
+def copies() -> dict[str, tuple[Callable[[], Any], float, str]]:
+    """64 input tensors from memory to memory, in batches of 8 as a feeder copies them; bytes are counted once."""
+    n_bytes = 64 * 8 * _TENSOR_WORDS
+    source, room = np.ones(n_bytes, np.uint8), np.ones(n_bytes + 64, np.uint8)
+    out = room[-room.ctypes.data % 64 :][:n_bytes]
+    batches = list(zip(source.reshape(8, -1), out.reshape(8, -1), strict=True))
+    logits = np.zeros((8, 1000), np.float32)
+    hashed = [(to.reshape(8, -1), logits_of_copies(to.reshape(8, -1), logits), at.ctypes.data) for at, to in batches]
+
+    def copy(function: Callable[[Any, Any], None]) -> None:
+        for at, to in batches:
+            function(at, to)
+
+    def copy_then_hash() -> None:
+        for (at, to), (rows, _, _) in zip(batches, hashed, strict=True):
+            np.copyto(to, at)
+            fingerprint_logits(rows, logits)
+
+    def copy_and_hash() -> None:
+        for _, run, address in hashed:
+            assert run is not None
+            run(address)
+
+    return {
+        "copy past the caches, memory": (partial(copy, stream_copy), n_bytes, "byte"),
+        "its peer: np.copyto, memory": (partial(copy, lambda at, to: np.copyto(to, at)), n_bytes, "byte"),
+        "copy and fingerprint at once, memory": (copy_and_hash, n_bytes, "byte"),
+        "its peer: np.copyto, then the fingerprint": (copy_then_hash, n_bytes, "byte"),
+    }
 
 
 def measure() -> None:
