@@ -4,7 +4,8 @@
     huffman     lookup tables from code lengths                        T.81 C, F.2.2.3
     stuffing    the scan without its 0xFF00, cut at restart markers    T.81 B.1.1.5
     bits        the bit reader                                         T.81 F.2.2.5
-    scan        MCUs in order; coefficients of the region's blocks     T.81 F.2.2
+    block       a block's symbols to coefficients                      T.81 F.2.2
+    scan        MCUs in order, of which the region's blocks are kept   T.81 F.2
     idct        32 blocks at once, dequantised                         libjpeg's jidctint
     upsample    chroma to full size, libjpeg's "fancy" triangles       libjpeg's jdsample
     colour      YCbCr to RGB in libjpeg's fixed point                  libjpeg's jdcolor

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from kernels.address import address_of, array_at, list_array, listed
 from kernels.jit import Stage, inner
+from kernels.jpeg.block import STORE_OFFSET
 from kernels.jpeg.frame import (
     AT_AC,
     AT_BATCHES,
@@ -60,7 +61,7 @@ from kernels.jpeg.frame import (
 from kernels.jpeg.huffman import AC_BITS, AC_BYTES, DC_BITS, build_tables
 from kernels.jpeg.idct import BATCH_BYTES
 from kernels.jpeg.markers import luma_blocks, parse_header
-from kernels.jpeg.scan import STATE_WORDS, STORE_OFFSET, decode_scan
+from kernels.jpeg.scan import STATE_WORDS, decode_scan
 from kernels.jpeg.stuffing import OVERRUN, PADDING, unstuff
 from kernels.jpeg.upsample import row_memory, upsample
 from kernels.resample import Region

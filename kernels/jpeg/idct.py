@@ -48,7 +48,7 @@ from kernels.simd16 import (
     unpack,
 )
 
-#: Bytes of coefficient k of all lanes, of 8 such, and of a batch: 64, and a row for stray stores (scan.STORE_OFFSET).
+#: Bytes of coefficient k of all lanes, of 8 such, and of a batch: 64, and a row for stray stores (block.STORE_OFFSET).
 _LINE_BYTES = 2 * N_LANES
 _ROW_BYTES = 8 * _LINE_BYTES
 BATCH_BYTES = 65 * _LINE_BYTES
