@@ -154,6 +154,11 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
+def abandoned(pattern: str) -> str:
+    """Pattern of the temporary names of files with such names."""
+    return f".{pattern}.*-????????.tmp"
+
+
 def _remove_abandoned(folder: Path) -> None:
     """Remove the temporaries of killed processes: by age, since another container's processes cannot be seen."""
     for path in folder.glob(".*.tmp"):

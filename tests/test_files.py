@@ -11,6 +11,7 @@ import pytest
 from engine import files
 from engine.cli import reported
 from engine.errors import ResourceError
+from engine.leftovers import remove_results
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -21,6 +22,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_results_that_a_killed_run_was_writing_are_removed_by_the_next_one(tmp_path: Path) -> None:
+    names = ("run.json", "predictions.csv", "perf_vision_batchsize_4_device_0.txt", "journal.records")
+    for name in (*names, "mine.csv"):
+        files.temporary_beside(tmp_path / name).touch()
+        (tmp_path / name).touch()
+    remove_results(tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".mine.csv."))
+    assert left == ["journal.records", "mine.csv"]
 
 
 def test_a_full_disk_is_a_resource_error(tmp_path: Path) -> None:
