@@ -7,7 +7,8 @@ with float32, float16 and uint8 inputs. Every figure is a median over the rounds
 each baseline on as many cores as the run has decoders, and to the host ceiling measured in the same run. Files come
 from the page cache. A rate runs from the first byte read to the last result; start-up is in none. CPU time is that of
 run.json, of all threads of a process. The chips are simulated in the feeder: it copies each input, hashes it, and thus
-takes CPU time that real chips would not. Spread: of the middle half of the rates.
+takes CPU time that real chips would not. Spread: of the middle half of the rates. What ran while other programs took
+more than 5 % of the cores is measured again (`bench.others`).
 
 Last answer: docs/kernels.md, which --update-docs writes. What may not be concluded: anything about hosts with other
 cores or a slow disk, about real drivers, or from figures whose spread is as wide as their difference.
@@ -21,7 +22,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -32,6 +33,7 @@ import numpy as np
 
 from bench.guide import ALONE, BATCHES, BINS, RATES
 from bench.inputs import images_or_demo, passes_for
+from bench.others import Others
 from bench.pages import replace_table
 from bench.pipeline import Setting, run_once
 from engine.host import cpu_model, n_cores
@@ -43,6 +45,8 @@ NULL, SIM = "null device", "four fast chips"
 SHORT = {ALONE: "x alone", BATCHES: "x batches", BINS: "x .bin"}
 #: A spread above this is marked.
 WIDEST_SPREAD = 0.05
+#: A run beside which others took more of the cores than this is made again, so many times in all.
+MOST_OTHERS, MOST_TRIES = 0.05, 4
 MICROSECONDS = 1e6
 
 #: What runs, on how many cores: a baseline's processes, a run's decoders.
@@ -51,11 +55,12 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One contender in one round. cpu_us : of an image, by role"""
+    """One contender in one round. cpu_us : of an image, by role      others : share of the cores that others took"""
 
     images_per_s: float
     ceiling_per_s: float | None = None
     cpu_us: Mapping[str, float] = field(default_factory=dict)
+    others: float = 0.0
 
 
 Round = Mapping[Key, Outcome]
@@ -93,16 +98,29 @@ def run_baseline(name: str, paths: Sequence[Path], n_processes: int, passes: int
 
 def measure(contenders: Mapping[Key, Callable[[], Outcome]], n_rounds: int) -> list[Round]:
     """All contenders in every round; each begins with the next one."""
-    keys = list(contenders)
+    keys, others = list(contenders), Others()
     rounds: list[Round] = []
     for number in range(n_rounds):
         turn = number * len(keys) // n_rounds
         found = {}
         for key in keys[turn:] + keys[:turn]:
-            found[key] = contenders[key]()
-            click.echo(f"round {number + 1}: {key[0]}, {key[1]}: {found[key].images_per_s:.0f} images/s", err=True)
+            found[key] = undisturbed(contenders[key], others)
+            click.echo(
+                f"round {number + 1}: {key[0]}, {key[1]}: {found[key].images_per_s:.0f} images/s, "
+                f"others {100 * found[key].others:.1f} %",
+                err=True,
+            )
         rounds.append(found)
     return rounds
+
+
+def undisturbed(contender: Callable[[], Outcome], others: Others) -> Outcome:
+    """Measured again while other programs take more than they may; of all tries the one with the least of that."""
+    tries: list[Outcome] = []
+    while len(tries) < MOST_TRIES and not any(outcome.others <= MOST_OTHERS for outcome in tries):
+        outcome, share = others.beside(contender)
+        tries.append(replace(outcome, others=share))
+    return min(tries, key=lambda outcome: outcome.others)
 
 
 def rows_of(rounds: Sequence[Round], keys: Sequence[Key]) -> list[Row]:
@@ -189,6 +207,8 @@ def said_of(rows: Sequence[Row], rounds: Sequence[Round], given: Mapping[str, An
     """Table, claims, and what it was measured on."""
     where = f"{cpu_model()}, {n_cores()} cores, {INSTRUCTION_SET}, {time.strftime('%Y-%m-%d')}"
     how = f"rounds: {len(rounds)}, about {given['images']:,} images a run, batch {given['batch']}, {given['profile']}"
+    most = max(found.others for round_ in rounds for found in round_.values())
+    how = f"{how}; other programs took at most {100 * most:.0f} % of the cores beside any run that counts"
     return "\n\n".join([table(rows), f"{where}; {how}.", "\n".join(claims(rows, rounds))])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +71,26 @@ def test_a_run_that_measured_nothing_ends_the_benchmark(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as refused:
         measured("--data", tmp_path / "none", "--backend", "null")
     assert str(refused.value).startswith(f"engine run --data {tmp_path}/none --backend null ended with 3 and left no")
+
+
+def spin(seconds: float) -> str:
+    """A program that takes so much CPU time."""
+    return f"import time\nwhile time.process_time() < {seconds}: pass"
+
+
+OTHERS = """
+import subprocess, sys
+from bench.others import Others, own_s
+before_s = own_s()
+command = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sys.argv[1]!r}])"
+_, share = Others().beside(lambda: subprocess.run([sys.executable, "-c", command], check=True))
+print(own_s() - before_s, share)
+"""
+
+
+def test_the_time_of_an_orphan_is_not_that_of_other_programs() -> None:
+    """A grandchild that outlives its parent, as a run's decoders outlive the fork server, is waited for and counted."""
+    command = [sys.executable, "-c", OTHERS, spin(0.5)]
+    own_s, share = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    assert own_s >= 0.5
+    assert 0.0 <= share <= 1.0
