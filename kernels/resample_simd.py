@@ -57,6 +57,7 @@ from kernels.resample_vertical import (
     normalised_any,
     packed_2,
     packed_any,
+    rows_written,
 )
 from kernels.simd import HAS_AVX512, U64, load_u64
 
@@ -118,6 +119,7 @@ def _resample(job: Any, plan: Any, mask: Any) -> None:
                 packed_any(ring, first, count, mask, slot_bytes, weights, packed, U64(n))
             constants, table = U64(job[AT_CONSTANTS]), U64(job[AT_TABLE])
             normalise_pixels(packed, n, y * n, n * n, job[KIND], constants, table, U64(job[OUT]))
+    rows_written()
 
 
 @inner

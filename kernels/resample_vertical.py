@@ -17,10 +17,12 @@ from kernels.simd import (
     V16,
     const,
     const64,
+    fence,
     load,
     shuffle,
     splat,
     store,
+    stream,
     vec,
     vector_op,
 )
@@ -78,6 +80,15 @@ def _steps(b: Any, n: Any) -> Iterator[Any]:
         yield b.select(b.icmp_unsigned(">", x, last), last, x)
 
 
+def _write(b: Any, value: Any, address: Any, is_aligned: Any) -> None:
+    """Past the caches where each vector of the row is a cache line: nobody reads a tensor on this core soon."""
+    with b.if_else(is_aligned) as (aligned, other):
+        with aligned:
+            stream(b, value, address)
+        with other:
+            store(b, value, address)
+
+
 def _normalised_plane(n_pairs: int) -> Any:
     def build(
         b: Any, ring: Any, first: Any, count: Any, mask: Any, slot_bytes: Any, weights: Any, norm: Any, out: Any, n: Any
@@ -86,9 +97,10 @@ def _normalised_plane(n_pairs: int) -> Any:
         constants = channel_constants(b, norm, 0)
         rows = _Rows(b, ring, first, count, mask, slot_bytes, weights)
         fixed = [rows.operands(const64(pair)) for pair in range(n_pairs)]  # LLVM cannot lift them over the stores
+        is_aligned = b.icmp_unsigned("==", b.and_(b.or_(out, b.mul(n, const64(4))), const64(63)), const64(0))
         for x in _steps(b, n):
             place = b.mul(x, const64(4))
-            store(b, normalised(b, rows.values(place, fixed), constants), b.add(out, place))
+            _write(b, normalised(b, rows.values(place, fixed), constants), b.add(out, place), is_aligned)
 
     return vector_op(9)(build)
 
@@ -119,3 +131,6 @@ def _packed_pixels(n_pairs: int) -> Any:
 
 normalised_1, normalised_2, normalised_3, normalised_any = (_normalised_plane(n) for n in (1, 2, 3, 0))
 packed_2, packed_any = (_packed_pixels(n) for n in (2, 0))
+
+#: After the last row: what went past the caches is seen by whoever is told of it.
+rows_written = vector_op(0)(fence)

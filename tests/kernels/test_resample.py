@@ -58,6 +58,23 @@ def test_vectors_and_loops_give_the_tensor_of_pillow(
     assert np.array_equal(by_loops, expected)
 
 
+@pytest.mark.parametrize("crop", [96, 80, 24])
+@pytest.mark.parametrize("n_bytes_off", [0, 4, 32])
+def test_a_tensor_is_the_same_wherever_it_lies_and_nothing_beside_it_is_written(crop: int, n_bytes_off: int) -> None:
+    """Whole cache lines are written past the caches; the rest is not."""
+    resample, image = Resampler(PreprocessSpec(96, crop, "bilinear", _MEAN, _STD)), whole(np.asarray(photo(150, 130)))
+    plan = resample.plan(150, 130)
+    expected = np.zeros((3, crop, crop), np.float32)
+    resample.by_loops(plan, image, expected)
+    memory = np.full(expected.nbytes + 3 * 64, 0xAB, np.uint8)
+    first = -memory.ctypes.data % 64 + n_bytes_off
+    last = first + expected.nbytes
+    resample(plan, image, memory[first:last].view(np.float32).reshape(expected.shape))
+    assert memory[first:last].tobytes() == expected.tobytes()
+    assert (memory[:first] == 0xAB).all()
+    assert (memory[last:] == 0xAB).all()
+
+
 def test_the_integer_twin_is_pillow() -> None:
     spec = PreprocessSpec(64, 48, "lanczos", _MEAN, _STD)
     image = photo(150, 90)
