@@ -6,27 +6,31 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
 from kernels.jit import inner, njit
 from kernels.simd import F32 as F32_TYPE
-from kernels.simd import I32 as I32_TYPE
 from kernels.simd import (
+    I1,
     I64,
     U64,
     call,
     const,
     const64,
     load,
+    load_u32,
     prefetch,
     shuffle,
     splat,
     store,
+    store_u32,
     trailing_zeros,
     vec,
     vector_op,
 )
+from kernels.simd import I32 as I32_TYPE
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -35,6 +39,8 @@ I32 = npt.NDArray[np.int32]
 LANES = 16
 _PAIR = 2 * LANES
 N_TOP = 5
+#: Candidates that may be noted: see `_collect`.
+_ROOM = 3 * _PAIR
 alloca: Any = cgutils.alloca_once  # untyped in numba
 
 
@@ -59,13 +65,20 @@ def rank_rows(logits: F32, labels: I32, ranks: I32, top_ids: I32, top_logits: F3
 
 @njit
 def _rank_rows(logits: F32, labels: I32, ranks: I32, top_ids: I32, top_logits: F32) -> None:
-    threshold = np.zeros(1, np.float32)
+    threshold, values, ids = np.zeros(1, np.float32), np.zeros(_ROOM, np.float32), np.zeros(_ROOM, np.int32)
+    scratch = U64(threshold.ctypes.data), U64(values.ctypes.data), U64(ids.ctypes.data)
     for i in range(logits.shape[0]):
         row, label = logits[i], np.int64(labels[i])
         is_class = 0 <= label < row.shape[0]
         n_greater, has_nan = _look(row, label if is_class else 0, threshold)
         ranks[i] = 1 + n_greater + _n_equal_before(row, label) if is_class and not has_nan else 0
-        _top(row, has_nan, threshold, top_ids[i], top_logits[i])
+        n_held = 0
+        if row.shape[0] >= _PAIR and not has_nan:
+            n_held = _collect(U64(row.ctypes.data), row.shape[0], scratch)
+        if 0 < n_held <= LANES:
+            _best(scratch[1], scratch[2], U64(top_ids[i].ctypes.data), U64(top_logits[i].ctypes.data))
+        else:
+            _sort_in(row, top_ids[i], top_logits[i])
 
 
 def _greater(b: Any, x: Any, y: Any) -> Any:
@@ -125,12 +138,90 @@ def _count_equal(b: Any, row: Any, n_vectors: Any, logit: Any) -> Any:
     return b.zext(call(b, f"llvm.vector.reduce.add.v{LANES}i32", I32_TYPE, b.load(count)), I64)
 
 
+@vector_op(3, types.uint64)
+def _pairs_not_below(b: Any, row: Any, n_pairs: Any, threshold: Any) -> Any:
+    """Bits of those of up to 64 times 32 floats of which one is not below the float at `threshold`."""
+    kind = vec(F32_TYPE, LANES)
+    value = splat(b, load(b, threshold, F32_TYPE), LANES)
+    bits = alloca(b, I64)
+    b.store(const64(0), bits)
+    with cgutils.for_range(b, n_pairs) as loop:
+        pair = b.add(row, b.mul(loop.index, const64(8 * LANES)))
+        most = _greater(b, *(load(b, pair, kind, 4 * LANES * i) for i in range(2)))
+        lanes = b.bitcast(b.fcmp_ordered(">=", most, value), ir.IntType(LANES))
+        is_any = b.zext(b.icmp_unsigned("!=", lanes, lanes.type(0)), I64)
+        b.store(b.or_(b.load(bits), b.shl(is_any, loop.index)), bits)
+    return b.load(bits)
+
+
 @vector_op(2, types.uint64)
 def _which_not_below(b: Any, row: Any, threshold: Any) -> Any:
     """Bits of those of 32 floats that are not below the float at `threshold`."""
     value = splat(b, load(b, threshold, F32_TYPE), _PAIR)
     is_so = b.fcmp_ordered(">=", load(b, row, value.type), value)
     return b.zext(b.bitcast(is_so, I32_TYPE), I64)
+
+
+@vector_op(4)
+def _best(b: Any, values: Any, ids: Any, top_ids: Any, top_logits: Any) -> None:
+    """The five first of 16 floats by value, then by place: each is compared with all others at once."""
+    floats = load(b, values, vec(F32_TYPE, LANES))
+    place = const(0, LANES)
+    for turn in range(1, LANES):
+        lanes = [(lane + turn) % LANES for lane in range(LANES)]
+        other = shuffle(b, floats, floats, lanes)
+        is_earlier = ir.Constant(vec(I1, LANES), [int(lanes[lane] < lane) for lane in range(LANES)])
+        is_first = b.and_(b.fcmp_ordered(">=", other, floats), is_earlier)
+        is_first = b.or_(b.fcmp_ordered(">", other, floats), is_first)
+        place = b.sub(place, b.sext(is_first, place.type))
+    for k in range(N_TOP):
+        is_here = b.bitcast(b.icmp_signed("==", place, const(k, LANES)), ir.IntType(LANES))
+        at = b.shl(b.cttz(b.zext(is_here, I64), ir.Constant(I1, 1)), const64(2))
+        store(b, load(b, b.add(ids, at), I32_TYPE), top_ids, 4 * k)
+        store(b, load(b, b.add(values, at), F32_TYPE), top_logits, 4 * k)
+
+
+@inner
+def _collect(row: Any, n_classes: int, scratch: Any) -> int:
+    """Values and ids, in order, of what is not below the threshold; behind them -inf. Returns how many; too many: > 16.
+
+    Bounds: a pair adds at most 32 to at most 16, the rest of a row at most 31: `_ROOM` is enough.
+    """
+    threshold, values, ids = scratch
+    _fill_low(values)
+    n_pairs, n = n_classes // _PAIR, U64(0)
+    for first in range(0, n_pairs, 64):
+        start = row + U64(4 * _PAIR * first)
+        pairs = _pairs_not_below(start, U64(min(64, n_pairs - first)), threshold)
+        while pairs != U64(0) and n <= U64(LANES):
+            pair = trailing_zeros(pairs)
+            pairs &= pairs - U64(1)
+            place = start + pair * U64(4 * _PAIR)
+            found = _which_not_below(place, threshold)
+            while found != U64(0):
+                lane = trailing_zeros(found)
+                found &= found - U64(1)
+                store_u32(values + U64(4) * n, load_u32(place + U64(4) * lane))
+                store_u32(ids + U64(4) * n, U64(_PAIR) * (U64(first) + pair) + lane)
+                n += U64(1)
+    for j in range(n_pairs * _PAIR, n_classes):
+        n += _append_not_below(row + U64(4 * j), U64(j), threshold, values + U64(4) * n, ids + U64(4) * n)
+    return int(n)
+
+
+@vector_op(1)
+def _fill_low(b: Any, values: Any) -> None:
+    store(b, const(float("-inf"), LANES, F32_TYPE), values)
+
+
+@vector_op(5, types.uint64)
+def _append_not_below(b: Any, place: Any, class_id: Any, threshold: Any, value: Any, slot: Any) -> Any:
+    """Write a float and its class; 1 if it counts, or else it becomes -inf and the next one takes its slot."""
+    logit, least = load(b, place, F32_TYPE), load(b, threshold, F32_TYPE)
+    counts = b.fcmp_ordered(">=", logit, least)
+    store(b, b.select(counts, logit, ir.Constant(F32_TYPE, float("-inf"))), value)
+    store(b, b.trunc(class_id, I32_TYPE), slot)
+    return b.zext(counts, I64)
 
 
 @inner
@@ -164,23 +255,10 @@ def _comes_before(a: Any, b: Any) -> bool:
 
 
 @inner
-def _top(row: F32, has_nan: bool, threshold: F32, ids: I32, best: F32) -> None:
-    """Sort in those that may be among the five best: what is not below the threshold, and all where a NaN spoils that.
-
-    A row of 1,000 so has about six candidates, where going through it with the fifth so far had thirty: each costs
-    branches that nobody predicts.
-    """
-    n_classes = row.shape[0]
-    n_paired = 0 if has_nan else n_classes // _PAIR * _PAIR
+def _sort_in(row: F32, ids: I32, best: F32) -> None:
+    """The five best one by one: short rows, rows with a NaN, and those with more than 16 candidates."""
     n_held = 0
-    start, least = U64(row.ctypes.data), U64(threshold.ctypes.data)
-    for first in range(0, n_paired, _PAIR):
-        candidates = _which_not_below(start + U64(4 * first), least)
-        while candidates != U64(0):
-            j = first + np.int64(trailing_zeros(candidates))
-            n_held = _insert(row[j], j, n_held, ids, best)
-            candidates &= candidates - U64(1)
-    for j in range(n_paired, n_classes):
+    for j in range(row.shape[0]):
         n_held = _insert(row[j], j, n_held, ids, best)
     for k in range(n_held, N_TOP):
         ids[k] = -1

@@ -38,7 +38,7 @@ def test_ties_infinities_and_nan_rank_as_a_stable_sort_does(rows: list[list[floa
     assert_same(logits, labels)
 
 
-@pytest.mark.parametrize("n_classes", [5, 63, 64, 65, 1000, 1001])
+@pytest.mark.parametrize("n_classes", [5, 31, 32, 63, 64, 65, 1000, 1001, 5000])
 @pytest.mark.parametrize("levels", [3, 10**6])
 def test_rows_longer_than_a_block_rank_as_a_stable_sort_does(n_classes: int, levels: int) -> None:
     rng = np.random.default_rng(n_classes)
