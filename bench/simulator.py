@@ -1,9 +1,9 @@
 """What do simulated chips cost the host?
 
-Method: one process drives the chips as a feeder does (a thread that submits and one that waits per chip, window 2), in
-mode "off", with a model of 8 x 8 images, so that copies and numbers cost nothing and only the bookkeeping of the
-simulator and of the backend is left. CPU time of the process (user and system), not wall time, per image; "% of a core
-per 1000 images/s" is that times 1000. Each repeat is a fresh process, configurations are interleaved, medians.
+Method: one process drives the chips as a feeder with work to spare does (per chip a thread that waits and submits,
+window 2), in mode "off", with a model of 8 x 8 images, so that copies and numbers cost nothing and only the bookkeeping
+of the simulator and of the backend is left. CPU time of the process (user and system), not wall time, per image; "% of
+a core per 1000 images/s" is that times 1000. Each repeat is a fresh process, configurations are interleaved, medians.
 
 What may not be concluded: what a run costs (it also copies each image twice and computes its numbers, which a chip
 would do), or what the vendor's pyACL costs.
@@ -12,9 +12,11 @@ The last row has no waits (virtual time, one thread, batch after batch), so its 
 code once per 7 ms, with one chip and one thread, was 4.5 times as dear on the shared host of the table below: most of
 what a slow chip costs is waking up.
 
-Answer (2026-11, 2 cores of an AMD EPYC, medians of 3): 0.9 % of a core per 1000 images/s at SqueezeNet's rate (0.8 to
-1.4) and 2.5 % at ResNeXt101's (1.9 to 2.8), batch 16 on 4 chips; 20 % at batch 1 (18 to 24). Without waits 62 us a
-batch, which would be 6 %.
+Answer (2026-11, 2 cores of an AMD EPYC, medians of 3), of a feeder that had one thread per chip to submit and one to
+wait: 0.9 % of a core per 1000 images/s at SqueezeNet's rate (0.8 to 1.4) and 2.5 % at ResNeXt101's (1.9 to 2.8), batch
+16 on 4 chips; 20 % at batch 1 (18 to 24). Without waits 62 us a batch, which would be 6 %. With one thread that does
+both, as now, only batch 1 was measured, on a busy machine and interleaved with the former: 21 % (18 to 25) where two
+threads took 24 % (24 to 26).
 
 usage: python -m bench.simulator [--repeats 5] [--seconds 3]
 """
@@ -54,23 +56,20 @@ def cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def drive(device: Any, batch: int, n_batches: int) -> list[threading.Thread]:
-    """Start both threads of a chip."""
+def drive(device: Any, batch: int, n_batches: int) -> threading.Thread:
+    """Start the thread of a chip."""
     images, out = np.zeros((batch, 3, SIDE, SIDE), np.float32), np.zeros((batch, 10), np.float32)
 
-    def submit() -> None:
-        for _ in range(n_batches):
-            device.submit(images, out)
-        device.close_input()
+    def run() -> None:
+        for i in range(n_batches + device.window):
+            if i >= device.window:
+                device.wait()
+            if i < n_batches:
+                device.submit(images, out)
 
-    def wait() -> None:
-        while device.wait() is not None:
-            pass
-
-    threads = [threading.Thread(target=target) for target in (submit, wait)]
-    for thread in threads:
-        thread.start()
-    return threads
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
 
 
 def measure_hot(batch: int, profile: str, n_batches: int = 5000) -> float:
@@ -115,7 +114,7 @@ def measure(batch: int, n_chips: int, profile: str, seconds: float) -> float:
                 device.submit(np.zeros((batch, 3, SIDE, SIDE), np.float32), np.zeros((batch, 10), np.float32))
                 device.wait()
         began_s = cpu_s()
-        threads = [t for device in backend.devices.values() for t in drive(device, batch, n_batches)]
+        threads = [drive(device, batch, n_batches) for device in backend.devices.values()]
         for thread in threads:
             thread.join()
         used_s = cpu_s() - began_s
