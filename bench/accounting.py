@@ -11,7 +11,7 @@ many rounds.
 
 Answer: see the end of docs/measurement.md, with host and date. What may not be concluded: anything from a pair count
 whose quartiles are wider than the cost in question, or about batches whose slots pass much faster than a decoder fills
-one (a slot costs the hub's accounting about 130 us, whatever is in it).
+one (a slot costs the hub's accounting about 100 us, whatever is in it).
 
 usage: python -m bench.accounting [--what accounting|trace|calls] [--pairs N] [--seconds S] [--data DIR --labels FILE]
 """
@@ -123,9 +123,7 @@ def in_fresh_process(what: str, variant: str, data: Path, labels: Path, seconds:
 
 def slot_us(n_rounds: int = 200, n_slots: int = 50, is_traced: bool = False) -> float:
     """Microseconds of all calls of the tally for one trip of a slot; the least of the rounds."""
-    member: Any = SimpleNamespace(
-        role="decoder", number=0, process=SimpleNamespace(pid=os.getpid()), is_started=True, n_held=1
-    )
+    member: Any = SimpleNamespace(role="decoder", number=0, pid=os.getpid(), is_started=True, n_held=1)
     crew: Any = SimpleNamespace(members=[member], decoders=[member, member], waited_ns=0)
     ledger, windows = Ledger(1 << 20, 18, 16), Windows(2)
     for chip, n_held in enumerate((2, 0, 1, 2)):

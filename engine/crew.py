@@ -60,6 +60,7 @@ class Member:
     is_dismissed: bool = False
 
     def __post_init__(self) -> None:
+        self.pid = self.process.pid or 0
         # `process` hears of its end from the fork server, which may itself have been killed; this always knows
         self._pid_fd = os.pidfd_open(self.pid)
 
@@ -87,10 +88,6 @@ class Member:
         self._pid_fd = -1
         self.channel.close()
         return self.process.exitcode if has_ended else None
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid or 0
 
     @property
     def title(self) -> str:

@@ -213,7 +213,7 @@ class Hub:
             return  # its slots were given to others when it was lost
         self._windows.done(done.device, done.slot)
         self._watchdog.moved()
-        self._watchdog.chip_answered(done.device, self._windows.is_idle(done.device))
+        self._watchdog.chip_answered(done.device, is_idle=done.device in self._windows.idle)
         began_ns = time.perf_counter_ns()
         filled = self._filled.pop(done.slot)
         positions = self._ledger.positions(done.slot)

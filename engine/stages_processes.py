@@ -214,11 +214,9 @@ class Processes:
         return [_span(process, earlier.get(pid)) for pid, process in self.by_pid.items() if process.threads]
 
     def _of(self, member: Member) -> ProcessTally:
-        pid = member.process.pid
-        assert pid is not None
-        process = self.by_pid.get(pid)
+        process = self.by_pid.get(member.pid)
         if process is None:
-            process = self.by_pid[pid] = ProcessTally(member.role, member.number, pid)
+            process = self.by_pid[member.pid] = ProcessTally(member.role, member.number, member.pid)
         return process
 
 

@@ -22,15 +22,24 @@ I64 = npt.NDArray[np.int64]
 class Series:
     """Sums per interval since `began_ns`.
 
-    images : (n,) int64, images ranked     last_result_ns : (n,) int64, when the last of them was, 0 without
+    Its columns are numbers of Python: a slot's trip adds to eight of them, and each item of an array would cost 100 ns.
     """
 
     began_ns: int = 0
     interval_ns: int = FIRST_INTERVAL_NS
-    images: I64 = field(default_factory=lambda: np.zeros(MOST_INTERVALS, np.int64))
-    last_result_ns: I64 = field(default_factory=lambda: np.zeros(MOST_INTERVALS, np.int64))
-    #: Numbers of Python: a slot's trip adds to eight rows, and each item of an array would cost 100 ns.
+    _images: list[int] = field(default_factory=lambda: [0] * MOST_INTERVALS)
+    _last_result_ns: list[int] = field(default_factory=lambda: [0] * MOST_INTERVALS)
     _slots: list[list[int]] = field(default_factory=lambda: [[0] * len(STATES) for _ in range(MOST_INTERVALS)])
+
+    @property
+    def images(self) -> I64:
+        """(n,) int64, images ranked."""
+        return np.array(self._images, np.int64)
+
+    @property
+    def last_result_ns(self) -> I64:
+        """(n,) int64, when the last of them was, 0 without."""
+        return np.array(self._last_result_ns, np.int64)
 
     @property
     def slots(self) -> I64:
@@ -40,8 +49,8 @@ class Series:
     def add_images(self, now_ns: int, n: int) -> None:
         """`n` images were ranked now."""
         at = self._index(now_ns)
-        self.images[at] += n
-        self.last_result_ns[at] = now_ns
+        self._images[at] += n
+        self._last_result_ns[at] = now_ns
 
     def add_slots(self, from_ns: int, to_ns: int, n_slots: tuple[int, ...]) -> None:
         """From then until then so many slots were in each state; times never go back."""
@@ -69,10 +78,9 @@ class Series:
     def _merge(self) -> None:
         """Neighbours become one; the second half is empty again."""
         half = MOST_INTERVALS // 2
-        self.images[:half] = self.images[0::2] + self.images[1::2]
-        self.last_result_ns[:half] = np.maximum(self.last_result_ns[0::2], self.last_result_ns[1::2])
+        empty = [0] * (MOST_INTERVALS - half)
+        self._images = [a + b for a, b in zip(self._images[0::2], self._images[1::2], strict=True)] + empty
+        self._last_result_ns = [*map(max, self._last_result_ns[0::2], self._last_result_ns[1::2]), *empty]
         joined = [[a + b for a, b in zip(*rows, strict=True)] for rows in zip(*[iter(self._slots)] * 2, strict=True)]
         self._slots = joined + [[0] * len(STATES) for _ in range(MOST_INTERVALS - half)]
-        for column in (self.images, self.last_result_ns):
-            column[half:] = 0
         self.interval_ns *= 2

@@ -58,7 +58,7 @@ class StageSums(Sums):
     fill_wait : sent to a decoder, until it begins       fill : until its last image is written
     slot_wait : until a chip's thread takes it up        device : until the host knows that it is complete
     result_wait : until the hub takes it up              rank : until it is free again
-    free, filling, ready, in_flight : slots x time in each state, as the hub saw it
+    free, filling, ready, in_flight : slots x time in each state, as the hub saw it; at a mark and at the end
     """
 
     n_decoded: int = 0

@@ -129,13 +129,12 @@ class RunTally:
         between.begin(now_ns, n_ready > 0)
         if n_ready > self.n_ready_most:
             self.n_ready_most = n_ready
-        for chip in windows:
-            if windows.is_idle(chip):
-                between.idle.append(self.chips[chip].sums)
-            elif not windows.has_room(chip):
-                between.full.append(self.chips[chip].sums)
-                if chip in self._lanes:
-                    between.without_room.append(self._lanes[chip])
+        for chip in windows.idle:
+            between.idle.append(self.chips[chip].sums)
+        for chip in windows.full:
+            between.full.append(self.chips[chip].sums)
+            if chip in self._lanes:
+                between.without_room.append(self._lanes[chip])
         if not ledger.n_free and ledger.has_work:
             hungry = [member for member in crew.decoders if member.is_started and not member.n_held]
             between.without_room += [self.processes.thread(member, -1, now_ns) for member in hungry]
@@ -160,7 +159,7 @@ class RunTally:
 
     def take_filled(self, decoder: Member, filled: Filled) -> FilledSlot:
         """A decoder filled a slot."""
-        slot = FilledSlot(filled, self._fill_sent_ns.pop(filled.slot), decoder.process.pid or 0)
+        slot = FilledSlot(filled, self._fill_sent_ns.pop(filled.slot), decoder.pid)
         self.first_read_ns = min(self.first_read_ns or filled.began_ns, filled.began_ns)
         stages, (read, decode, resample) = self.stages, filled.sums
         stages.n_decoded += slot.n_images
@@ -207,6 +206,7 @@ class RunTally:
 
     def finish(self) -> None:
         """The run is over."""
+        self._sum_slots()
         self.processes.finish(max(self.last_result_ns, self.began_ns))
 
     @property
@@ -225,14 +225,12 @@ class RunTally:
 
     def _slots_changed(self, now_ns: int) -> None:
         """The ledger has just moved a slot, or may have: until now the slots were as they were the last time."""
-        span_ns, stages = now_ns - self._slots_ns, self.stages
-        free, filling, ready, in_flight = self._slots
-        stages.free_ns += free * span_ns
-        stages.filling_ns += filling * span_ns
-        stages.ready_ns += ready * span_ns
-        stages.in_flight_ns += in_flight * span_ns
         self.series.add_slots(self._slots_ns, now_ns, self._slots)
         self._slots_ns, self._slots = now_ns, self._ledger.n_in_state
+
+    def _sum_slots(self) -> None:
+        stages = self.stages
+        stages.free_ns, stages.filling_ns, stages.ready_ns, stages.in_flight_ns = self.series.slots.sum(axis=0).tolist()
 
     def _add_between(self, now_ns: int) -> None:
         between = self._between
@@ -247,11 +245,12 @@ class RunTally:
 
     def _is_warm(self, windows: Windows) -> bool:
         """As many slots are ranked as there are chips, and every chip that has work has done some before."""
-        has_done = (windows.is_idle(chip) or self.chips[chip].sums.n_batches > 0 for chip in windows)
+        has_done = (chip in windows.idle or self.chips[chip].sums.n_batches > 0 for chip in windows)
         return self.stages.n_slots >= len(windows) and all(has_done)
 
     def _mark(self, now_ns: int) -> Mark:
         """A copy of all sums. Memory and CPU are read for it, so that a part of the run has its own."""
+        self._sum_slots()
         self.processes.sample_all(with_pss=False)
         chips = {number: deepcopy(chip.sums) for number, chip in self.chips.items()}
         stages, processes, latencies = deepcopy(self.stages), deepcopy(self.processes), deepcopy(self.latencies)

@@ -26,6 +26,8 @@ class Windows:
         """window : batches in flight per chip"""
         self._n_behind = window - 1
         self._chips: dict[int, _Held] = {}
+        self.idle: set[int] = set()  # those that hold no slot
+        self.full: set[int] = set()  # those without room
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._chips)
@@ -36,30 +38,22 @@ class Windows:
     def open(self, chip: int) -> None:
         """The chip takes slots; it holds none."""
         self._chips[chip] = _Held()
+        self._changed(chip)
 
     def close(self, chip: int) -> None:
         """The chip takes no more, and holds nothing."""
         self._chips.pop(chip, None)
-
-    def is_idle(self, chip: int) -> bool:
-        """It holds no slot."""
-        return not self._chips[chip].by_slot
-
-    def has_room(self, chip: int) -> bool:
-        held = self._chips[chip]
-        if not held.by_slot:
-            return True
-        oldest = next(iter(held.by_slot.values()))
-        return held.n_batches - oldest < self._n_behind
+        self.idle.discard(chip)
+        self.full.discard(chip)
 
     @property
     def have_room(self) -> bool:
         """Some chip has room."""
-        return any(map(self.has_room, self._chips))
+        return len(self.full) < len(self._chips)
 
     def next_chip(self) -> int | None:
         """The chip with room that holds the fewest batches, the longest waiting of them first; None without room."""
-        with_room = filter(self.has_room, self._chips)
+        with_room = (chip for chip in self._chips if chip not in self.full)
         return min(with_room, key=lambda chip: self._chips[chip].n_batches, default=None)
 
     def sent(self, chip: int, slot: int, n_batches: int) -> None:
@@ -67,8 +61,19 @@ class Windows:
         held = self._chips[chip] = self._chips.pop(chip)  # to the end of those with as many batches
         held.by_slot[slot] = n_batches
         held.n_batches += n_batches
+        self._changed(chip)
 
     def done(self, chip: int, slot: int) -> None:
         """The chip has completed this slot."""
         held = self._chips[chip]
         held.n_batches -= held.by_slot.pop(slot)
+        self._changed(chip)
+
+    def _changed(self, chip: int) -> None:
+        held = self._chips[chip]
+        self.idle.discard(chip)
+        self.full.discard(chip)
+        if not held.by_slot:
+            self.idle.add(chip)
+        elif held.n_batches - next(iter(held.by_slot.values())) >= self._n_behind:
+            self.full.add(chip)

@@ -16,17 +16,17 @@ def test_a_chip_holds_what_covers_its_window_once_its_oldest_slot_is_done_and_no
     windows, held = Windows(window), dict[int, int]()
     windows.open(0)
     for slot, n_batches in enumerate(sizes):
-        assert windows.has_room(0) == (not held or sum(list(held.values())[1:]) < window - 1)
-        if not windows.has_room(0):
+        assert (0 not in windows.full) == (not held or sum(list(held.values())[1:]) < window - 1)
+        if 0 in windows.full:
             assert windows.next_chip() is None
             oldest = next(iter(held))
             windows.done(0, oldest)
             del held[oldest]
-            assert windows.has_room(0) or sum(list(held.values())[1:]) >= window - 1
-        if windows.has_room(0):
+            assert (0 not in windows.full) or sum(list(held.values())[1:]) >= window - 1
+        if 0 not in windows.full:
             windows.sent(0, slot, n_batches)
             held[slot] = n_batches
-        assert windows.is_idle(0) == (not held)
+        assert (0 in windows.idle) == (not held)
 
 
 @given(window=st.integers(1, 5), n_chips=st.integers(1, 5), n=st.integers(1, 40))
@@ -65,5 +65,7 @@ def test_a_chip_whose_feeder_is_gone_gets_nothing_and_begins_anew() -> None:
     assert windows.next_chip() is None
     assert not windows.have_room
     assert list(windows) == []
+    assert not windows.idle | windows.full
     windows.open(0)
-    assert windows.is_idle(0)
+    assert windows.idle == {0}
+    assert not windows.full
