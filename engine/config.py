@@ -38,7 +38,7 @@ class RunConfig:
     workers: int | None = None
     preset: str = "resnet"
     exif_rotate: bool = False
-    window: int = 2
+    window: int | None = None
     slots: int | None = None
     feeders: int = 1
     sim_chips: int = SIMULATED_CHIPS

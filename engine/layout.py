@@ -83,6 +83,15 @@ def largest_slot(batch: int) -> int:
     return max(1, LARGE_SLOT_IMAGES // batch)
 
 
+def default_window(batch: int) -> int:
+    """Batches in flight per chip: one executes, one is copied in.
+
+    A single image is over so soon that a chip of 600 images/s runs dry before a busy host has brought the next one; a
+    third in flight covers that.
+    """
+    return 3 if batch == 1 else 2
+
+
 def default_n_slots(n_chips: int, window: int, n_decoders: int, smallest: int) -> int:
     """Slots that keep everyone busy: per chip its window and one ready; per decoder two filling and one to spare.
 

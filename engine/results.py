@@ -241,12 +241,14 @@ def _publish(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
 
 
 def _setting(config: RunConfig, model: Model, outcome: Outcome, sizes: stages.Sizes) -> Setting:
+    window = config.window
+    assert window is not None  # chosen when the run was prepared
     return Setting(
         config.backend,
         sizes,
-        config.window,
+        window,
         config.feeders,
-        default_n_slots(len(config.devices), config.window, sizes.n_decoders, smallest_slot(sizes.batch)),
+        default_n_slots(len(config.devices), window, sizes.n_decoders, smallest_slot(sizes.batch)),
         host.n_cores(),
         config.dump is not None,
         is_computed_here(model, config.backend),

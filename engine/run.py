@@ -19,6 +19,7 @@ from engine.hub import Bounds, Watcher
 from engine.incidents import INCIDENTS, Incidents
 from engine.index import DataIndex, read_index
 from engine.journal import Journal, identity_of
+from engine.layout import default_window
 from engine.limits import Limits
 from engine.models import Model, Target, resolve_model, simulated_soc
 from engine.pipeline import Outcome, Plan, run_pipeline
@@ -136,9 +137,10 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     model = resolve_model(config.model, config.backend, target_of(config, spec))
     warm_up(spec, say)
     repeat = max(config.repeat, -(-config.min_images // len(index)))
-    config = replace(config, workers=n_workers, repeat=repeat)
+    window = config.window or default_window(config.batch)
+    config = replace(config, workers=n_workers, repeat=repeat, window=window)
     options = simulator_options(config)
-    job = DeviceJob(model.path, config.devices, config.batch, config.window, n_threads, spec.crop, options)
+    job = DeviceJob(model.path, config.devices, config.batch, window, n_threads, spec.crop, options)
     job = replace(job, is_traced=config.trace is not None)
     plan = Plan(
         index,

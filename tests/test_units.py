@@ -20,13 +20,17 @@ from engine.errors import ConfigError, DataError, ResourceError
 from engine.host import check_memory
 from engine.index import read_index
 from engine.labels.files import read_labels
-from engine.layout import ArenaLayout, ImageLayout, default_n_slots, largest_slot, smallest_slot
+from engine.layout import ArenaLayout, ImageLayout, default_n_slots, default_window, largest_slot, smallest_slot
 from engine.messages import Done, Failed, Fill, Filled
 from engine.names import NameTable, natural_key
 from engine.pipeline import label_offset
 from engine.presets import find_preset
 
 IMAGE = ImageLayout(224)
+
+
+def test_a_chip_of_single_images_has_one_more_in_flight() -> None:
+    assert [default_window(batch) for batch in (1, 2, 32)] == [3, 2, 2]
 
 
 def test_slots_do_not_overlap_and_start_on_pages() -> None:

@@ -55,7 +55,9 @@ SECTIONS = {
 @click.option("--devices", help="Such as 0-3, 0,2 or 1.  [default: 0-3 on sim, else 0]")
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(1, 1024), help="Images per execution.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Decoder processes.  [default: by cores]")
-@click.option("--window", default=2, show_default=True, type=click.IntRange(1, 64), help="Batches in flight per chip.")
+@click.option(
+    "--window", type=click.IntRange(1, 64), help="Batches in flight per chip.  [default: 3 of single images, else 2]"
+)
 @click.option(
     "--feeders",
     default=1,
