@@ -72,13 +72,8 @@ class HostPath:
         self._slots = address_of(self._call)
 
     @property
-    def last_decode_ns(self) -> int:
-        """Nanoseconds that the last image's decode took, by the clock of time.perf_counter_ns."""
-        return int(self._call[_DECODE_NS])
-
-    @property
     def last_resample_ns(self) -> int:
-        """Nanoseconds that the last image's resize, crop and normalisation took."""
+        """Nanoseconds of the last image's resize, crop and normalisation, by the clock of time.perf_counter_ns."""
         return int(self._call[_RESAMPLE_NS])
 
     def __call__(self, data: bytes | memoryview, out: Array) -> str:

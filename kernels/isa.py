@@ -10,9 +10,8 @@ from llvmlite import binding
 #: Is this process one of 64-bit ARM?
 IS_AARCH64 = platform.machine() == "aarch64"
 
-#: From the most capable down. "neon" is what LLVM makes of the vectors for 64-bit ARM, "generic" for any processor.
-INSTRUCTION_SETS = ("avx512", "avx2", "sse", "neon", "generic")
-
+#: What a processor needs for each set of x86, from the most capable down. "neon" is what LLVM makes of the vectors for
+#: 64-bit ARM, "generic" for any processor.
 _NEEDS = {
     "avx512": ("avx512f", "avx512bw", "avx512vbmi", "avx512vbmi2", "avx512vnni"),
     "avx2": ("avx2", "fma", "f16c"),

@@ -143,8 +143,10 @@ def command(ctx: click.Context, /, config_file: Path | None, resume_dir: Path | 
     engine run --data val --labels val_label.txt --model a_bs16.om --devices 0-3
     engine run --resume result
     """
+    from engine.lifeline import end_with_measuring_command
     from engine.perflog.log import LogOptions
 
+    end_with_measuring_command()
     if resume_dir is not None:
         options = over_journal(ctx, resume_dir, options)
     if config_file is not None:

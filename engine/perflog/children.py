@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import PerfError
+from engine.lifeline import VARIABLE, lifeline
 
 #: Lines of a failed run's standard error that are shown.
 SHOWN_LINES = 3
@@ -40,8 +42,16 @@ def run_child(run: ChildRun, should_stop: Callable[[], bool] | None = None) -> d
         out = run.out or Path(folder)
         (out / "run.json").unlink(missing_ok=True)
         command = [run.python, "-m", "engine.cli", "run", *run.arguments, "--out", str(out), "--no-log"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-        said = _wait(process, should_stop)
+        with lifeline() as theirs:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[theirs],
+                env={**os.environ, VARIABLE: str(theirs)},
+            )
+            said = _wait(process, should_stop)
         try:
             document: dict[str, Any] = json.loads((out / "run.json").read_text("utf-8"))
         except (OSError, ValueError):
