@@ -51,11 +51,11 @@ def _print(text: str, fd: int) -> None:
     try:
         print(shown(text, stream), file=stream, flush=True)
     except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)  # what it still holds is lost, and all that follows goes nowhere
         if error.errno not in READER_GONE and fd == 1:
             raise ResourceError(
                 f"standard output cannot be written ({error.strerror}): make room or send it elsewhere"
             ) from error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)  # this line is lost, and all that follow go nowhere
 
 
 def ending_signals() -> list[signal.Signals]:
